@@ -1,0 +1,3 @@
+//! 3 DECIDE. skeleton
+pub mod generation;
+pub mod plan;
