@@ -1,0 +1,995 @@
+//! Random worlds on virtual time: saves, crashes, hangs, stubborn children, late, doubled and lost reports,
+//! config edits, a quit at any moment. After every step the promises are held against what the world knows
+//! and the supervisor does not: which processes live, what they were started from, what is on disk.
+//!
+//! `DEVWATCH_SESSIONS=1000000 cargo test --release --lib simulation` runs more; `DEVWATCH_SEED=n` runs one
+//! session and prints its timeline.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::event::{
+    Cause, Digest, Effect, Event, Evidence, Exit, Outcome, Policy, Produced, ReadyPolicy, Report,
+    Request, Retry, RulePolicy, ServerPolicy, Target, Who,
+};
+use super::generation::{GenerationId, JobId};
+use super::plan::{Plan, RuleId, Then};
+use super::{KILL_WAIT, Supervisor, trace};
+
+/// SplitMix64 (Steele, Lea, Flood 2014): a seed is a session, on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.below(to - from + 1))
+    }
+}
+
+/// What happens in the world, by itself or because it was ordered.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A report reaches the supervisor.
+    Fact(Event),
+    /// Somebody saves an input of a rule; the report follows.
+    Save {
+        rule: RuleId,
+        broken: bool,
+    },
+    EnvFile,
+    Configure,
+    /// A process's main part ends by itself.
+    Ends {
+        job: JobId,
+        exit: Exit,
+    },
+    /// The last of a process's tree ends.
+    Vanishes(JobId),
+}
+
+/// A process of the world.
+#[derive(Clone, Debug)]
+struct Process {
+    what: What,
+    main_alive: bool,
+    tree_alive: bool,
+    stubborn: bool,
+    unkillable: bool,
+    stopped_at: Option<Instant>,
+    killed_at: Option<Instant>,
+    /// For a server: the versions of the sources it was started from, by rule.
+    started_from: BTreeMap<RuleId, u64>,
+    /// For a rule: the version and whether it was broken when the command began.
+    took: (u64, bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Rule(RuleId),
+    Server(GenerationId),
+}
+
+/// A rule's inputs and outputs on disk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Disk {
+    source: u64,
+    broken: bool,
+    /// The source version of which the supervisor has been told.
+    told: u64,
+    /// What its output was made from; none: half-written.
+    output: Option<u64>,
+}
+
+struct World {
+    dice: Dice,
+    origin: Instant,
+    now: Instant,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    sequence: u64,
+    processes: BTreeMap<JobId, Process>,
+    disk: Vec<Disk>,
+    policy: Policy,
+    new_policy: Option<Policy>,
+    /// After this, processes behave and nothing more comes from outside.
+    calm: bool,
+    cold_owed: bool,
+    open: Option<u64>,
+    last_build: u64,
+    last_outcome: Option<Outcome>,
+    crash_begins: Vec<Instant>,
+    ready_at: BTreeMap<GenerationId, Instant>,
+    quitting_since: Option<Instant>,
+    escalated: bool,
+    exited: bool,
+    stuck: BTreeSet<JobId>,
+    log: String,
+}
+
+const STEPS_WITHOUT_REST: usize = 5_000;
+
+#[test]
+fn simulated_sessions_keep_every_promise() {
+    if let Some(seed) = number("DEVWATCH_SEED") {
+        let log = session(seed).unwrap_or_else(|broken| broken);
+        println!("{log}");
+        return;
+    }
+    let sessions = number("DEVWATCH_SESSIONS").unwrap_or(5_000);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let worker = |first: u64| {
+        for seed in (first..sessions).step_by(threads as usize) {
+            if let Err(log) = session(seed) {
+                panic!("seed {seed} broke a promise (DEVWATCH_SEED={seed} shows it)\n{log}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || worker(first)))
+            .collect();
+        for worker in workers {
+            worker
+                .join()
+                .unwrap_or_else(|broken| std::panic::resume_unwind(broken));
+        }
+    });
+    println!("{sessions} sessions");
+}
+
+#[test]
+fn a_session_replays_to_the_letter() {
+    for seed in 0..200 {
+        assert_eq!(session(seed), session(seed), "seed {seed}");
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable)
+        .ok()
+        .and_then(|text| text.parse().ok())
+}
+
+/// Plays one session. The timeline; as an error where a promise was broken.
+fn session(seed: u64) -> Result<String, String> {
+    let mut world = World::new(seed);
+    match world.play() {
+        Ok(()) => Ok(world.log),
+        Err(broken) => Err(format!("{}\nBROKEN: {broken}", world.log)),
+    }
+}
+
+impl World {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an origin for virtual time; only differences count"
+    )]
+    fn new(seed: u64) -> World {
+        let mut dice = Dice(seed);
+        let origin = Instant::now();
+        let policy = random_policy(&mut dice, 0);
+        let disk = vec![Disk::default(); policy.rules.len()];
+        World {
+            dice,
+            origin,
+            now: origin,
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            sequence: 0,
+            processes: BTreeMap::new(),
+            disk,
+            policy,
+            new_policy: None,
+            calm: false,
+            cold_owed: false,
+            open: None,
+            last_build: 0,
+            last_outcome: None,
+            crash_begins: Vec::new(),
+            ready_at: BTreeMap::new(),
+            quitting_since: None,
+            escalated: false,
+            exited: false,
+            stuck: BTreeSet::new(),
+            log: String::new(),
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        let mut supervisor = Supervisor::new(self.policy.clone());
+        self.after(Duration::ZERO, Happening::Fact(Event::Began));
+        self.plan_the_session();
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            if steps > STEPS_WITHOUT_REST {
+                return Err("it never comes to rest (invariant 7)".to_owned());
+            }
+            let due = supervisor.deadline();
+            let happens = self.queue.peek().map(|Reverse((at, _))| *at);
+            let event = match (happens, due) {
+                (None, None) if self.calm || self.exited => break,
+                (None, None) => {
+                    // The busy time is over. One more save, seen by everybody, and nothing else goes wrong.
+                    self.calm = true;
+                    self.after(Duration::from_millis(1), Happening::EnvFile);
+                    for rule in 0..self.disk.len() {
+                        self.after(
+                            Duration::from_millis(1),
+                            Happening::Save {
+                                rule: RuleId(rule),
+                                broken: false,
+                            },
+                        );
+                    }
+                    continue;
+                }
+                (Some(at), due) if due.is_none_or(|due| at <= due) => {
+                    let Some(Reverse((at, sequence))) = self.queue.pop() else {
+                        unreachable!("peeked")
+                    };
+                    self.now = self.now.max(at);
+                    let Some(happening) = self.happenings.remove(&sequence) else {
+                        continue;
+                    };
+                    match self.happen(happening) {
+                        Some(event) => event,
+                        None => continue,
+                    }
+                }
+                (_, Some(due)) => {
+                    if due <= self.now && steps > STEPS_WITHOUT_REST / 2 {
+                        return Err("a deadline that has passed stays (invariant 7)".to_owned());
+                    }
+                    self.now = self.now.max(due);
+                    Event::Elapsed
+                }
+                (Some(_), None) => unreachable!("the guard above took it"),
+            };
+            let effects = supervisor.step(self.now, event.clone());
+            self.note(&event, &effects);
+            self.told(&event, &effects, &supervisor)?;
+            for effect in &effects {
+                self.perform(effect, &supervisor)?;
+            }
+            self.always(&supervisor)?;
+        }
+        self.at_rest(&supervisor)
+    }
+
+    fn plan_the_session(&mut self) {
+        let mut at = Duration::ZERO;
+        for _ in 0..self.dice.below(25) {
+            at += if self.dice.chance(60) {
+                self.dice.millis(0, 300)
+            } else {
+                self.dice.millis(0, 6_000)
+            };
+            let rules = self.disk.len() as u64;
+            let happening = match self.dice.below(20) {
+                0 => Happening::Fact(Event::Asked(Request::Build)),
+                1 => Happening::Fact(Event::Asked(Request::Restart)),
+                2 => Happening::EnvFile,
+                3 if self.dice.chance(50) => Happening::Configure,
+                _ if rules > 0 => {
+                    let rule = RuleId(self.dice.below(rules) as usize);
+                    Happening::Save {
+                        rule,
+                        broken: self.dice.chance(20),
+                    }
+                }
+                _ => Happening::EnvFile,
+            };
+            self.after(at, happening);
+        }
+        if self.dice.chance(40) {
+            let at = self.dice.millis(0, at.as_millis() as u64 + 3_000);
+            self.after(at, Happening::Fact(Event::Asked(Request::Quit { code: 0 })));
+            if self.dice.chance(30) {
+                let again = at + self.dice.millis(0, 3_000);
+                self.after(
+                    again,
+                    Happening::Fact(Event::Asked(Request::Quit { code: 0 })),
+                );
+            }
+        }
+    }
+
+    fn after(&mut self, delay: Duration, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse((self.now + delay, self.sequence)));
+        self.happenings.insert(self.sequence, happening);
+    }
+
+    /// A report on its way: late, sometimes twice.
+    fn report(&mut self, event: Event) {
+        let delay = self.dice.millis(0, 5);
+        if self.dice.chance(3) {
+            let again = delay + self.dice.millis(0, 2_000);
+            self.after(again, Happening::Fact(event.clone()));
+        }
+        self.after(delay, Happening::Fact(event));
+    }
+
+    fn happen(&mut self, happening: Happening) -> Option<Event> {
+        match happening {
+            Happening::Fact(event) => Some(event),
+            Happening::Save { rule, broken } => {
+                let since = self.now;
+                let disk = self.disk.get_mut(rule.0)?;
+                disk.source += 1;
+                disk.broken = broken;
+                let version = disk.source;
+                let files = BTreeSet::from([PathBuf::from(format!("{}.{version}", rule.0))]);
+                let plan = Plan {
+                    rules: BTreeSet::from([rule]),
+                    then: Then::Nothing,
+                };
+                // Not doubled: the watcher reports a change once.
+                let delay = self.dice.millis(0, 40);
+                self.after(
+                    delay,
+                    Happening::Fact(Event::Changed { plan, files, since }),
+                );
+                None
+            }
+            Happening::EnvFile => {
+                let files = BTreeSet::from([PathBuf::from(".env")]);
+                let plan = Plan {
+                    rules: BTreeSet::new(),
+                    then: Then::Cold,
+                };
+                Some(Event::Changed {
+                    plan,
+                    files,
+                    since: self.now,
+                })
+            }
+            Happening::Configure => {
+                // Rule names stay, their places do not: the watcher of the new order reports new places.
+                let mut policy = self
+                    .new_policy
+                    .clone()
+                    .unwrap_or_else(|| self.policy.clone());
+                if let Some(server) = &mut policy.server {
+                    server.holds = !server.holds;
+                }
+                self.new_policy = Some(policy.clone());
+                let file = PathBuf::from("devwatch.toml");
+                Some(Event::Configured {
+                    policy,
+                    server_changed: self.dice.chance(50),
+                    file,
+                    since: self.now,
+                })
+            }
+            Happening::Ends { job, exit } => {
+                self.main_ends(job, exit);
+                None
+            }
+            Happening::Vanishes(job) => {
+                let process = self.processes.get_mut(&job)?;
+                if process.tree_alive {
+                    process.tree_alive = false;
+                    process.main_alive = false;
+                    self.report(Event::TreeGone(job));
+                }
+                None
+            }
+        }
+    }
+
+    fn main_ends(&mut self, job: JobId, exit: Exit) {
+        let Some(process) = self
+            .processes
+            .get_mut(&job)
+            .filter(|process| process.main_alive)
+        else {
+            return;
+        };
+        process.main_alive = false;
+        let what = process.what;
+        let took = process.took;
+        if let What::Rule(rule) = what {
+            if exit.success() {
+                self.disk[rule.0].output = Some(took.0);
+            } else if self.dice.chance(70) {
+                // Most tools leave the old output whole.
+                self.disk[rule.0].output = self.disk[rule.0].output.or(Some(took.0 / 2));
+            } else {
+                self.disk[rule.0].output = None;
+            }
+        }
+        // That a main process ended may be lost, that its tree is gone never is.
+        if self.calm || !self.dice.chance(1) {
+            self.report(Event::Exited(job, exit));
+        }
+        let lingering = if !self.calm && self.dice.chance(20) {
+            self.dice.millis(0, 20_000)
+        } else {
+            self.dice.millis(5, 8)
+        };
+        let lingering = if self.calm {
+            lingering + Duration::from_millis(5)
+        } else {
+            lingering
+        };
+        self.after(lingering, Happening::Vanishes(job));
+    }
+
+    fn perform(&mut self, effect: &Effect, supervisor: &Supervisor) -> Result<(), String> {
+        if self.exited {
+            return Err(format!(
+                "{} was ordered after the end (15)",
+                trace::effect(effect)
+            ));
+        }
+        match effect {
+            Effect::Run { job, rule } => self.run(*job, *rule),
+            Effect::Start { job, generation } => self.start(*job, *generation),
+            Effect::Stop { job, target } => self.stop(*job, *target, supervisor),
+            Effect::Kill { job } => self.kill(*job),
+            Effect::Inspect { job, rule } => {
+                let disk = self.disk[rule.0];
+                // Versions in pairs come out the same: a comment was edited.
+                let digest = disk.output.map(|version| Digest(u128::from(version / 2)));
+                let digest = digest.or(Some(Digest(u128::MAX)));
+                let dirtied = BTreeSet::new();
+                self.report(Event::Produced(
+                    *job,
+                    Produced {
+                        finals: digest,
+                        all: digest,
+                        dirtied,
+                    },
+                ));
+                Ok(())
+            }
+            Effect::Configure => {
+                self.policy = self
+                    .new_policy
+                    .clone()
+                    .ok_or("no config to put in force (14)")?;
+                match self.rule_alive() {
+                    Some(job) => Err(format!("the config changed under job {job} (14)")),
+                    None => Ok(()),
+                }
+            }
+            Effect::Remember { .. } => Ok(()),
+            Effect::Report(report) => self.check_report(report),
+            Effect::Exit(_) => {
+                self.exited = true;
+                match self
+                    .processes
+                    .iter()
+                    .find(|(job, p)| p.tree_alive && self.matters(**job, p))
+                {
+                    Some((job, _)) => Err(format!("job {job} was left behind (15)")),
+                    None if self.open.is_some() => Err("a cycle has no end line".to_owned()),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// A finished rule may leave a build daemon behind until the guardian ends it; what is stuck cannot be ended.
+    fn matters(&self, job: JobId, process: &Process) -> bool {
+        let daemon = matches!(process.what, What::Rule(_)) && !process.main_alive;
+        !daemon && !self.stuck.contains(&job)
+    }
+
+    fn rule_alive(&self) -> Option<JobId> {
+        let alive = |(job, p): &(&JobId, &Process)| {
+            matches!(p.what, What::Rule(_)) && p.main_alive && !self.stuck.contains(*job)
+        };
+        self.processes.iter().find(alive).map(|(job, _)| *job)
+    }
+
+    fn run(&mut self, job: JobId, rule: RuleId) -> Result<(), String> {
+        if let Some(other) = self.rule_alive() {
+            return Err(format!("job {job} runs beside job {other} (1)"));
+        }
+        if self.quitting_since.is_some() {
+            return Err(format!("job {job} was started while quitting (15)"));
+        }
+        let policy = self
+            .policy
+            .rules
+            .get(rule.0)
+            .ok_or("an unknown rule was run")?
+            .clone();
+        if self.dice.chance(2) && !self.calm {
+            self.never_ran(job, What::Rule(rule));
+            return Ok(());
+        }
+        let disk = &mut self.disk[rule.0];
+        let took = (disk.source, disk.broken);
+        if policy.outputs && self.dice.chance(50) {
+            // Written in place: half there until the command is done.
+            disk.output = None;
+        }
+        self.add(job, What::Rule(rule), took);
+        self.report(Event::Spawned(job, 1));
+        let hangs = !self.calm && self.dice.chance(3) && policy.timeout.is_some();
+        if !hangs {
+            let exit = match (took.1, !self.calm && self.dice.chance(3)) {
+                (true, _) => Exit::Code(1),
+                (false, true) => Exit::Signal(9),
+                (false, false) => Exit::Code(0),
+            };
+            let after = self.dice.millis(1, if self.calm { 300 } else { 900 });
+            self.after(after, Happening::Ends { job, exit });
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, job: JobId, generation: GenerationId) -> Result<(), String> {
+        let other = self.processes.iter().find(|(other, p)| {
+            matches!(p.what, What::Server(_)) && p.tree_alive && !self.stuck.contains(*other)
+        });
+        if let Some((other, _)) = other {
+            return Err(format!("server {job} starts beside job {other} (1)"));
+        }
+        if let Some(other) = self.rule_alive() {
+            return Err(format!("server {job} starts while job {other} writes (4)"));
+        }
+        if self.quitting_since.is_some() {
+            return Err(format!("server {job} was started while quitting (15)"));
+        }
+        let mut started_from = BTreeMap::new();
+        for (place, rule) in self.policy.rules.iter().enumerate() {
+            let disk = &self.disk[place];
+            let version = match (rule.runs && rule.outputs, disk.output) {
+                (true, Some(version)) => version,
+                (true, None) => {
+                    return Err(format!(
+                        "server {job} starts from a half-written output (4)"
+                    ));
+                }
+                (false, _) => disk.source,
+            };
+            started_from.insert(RuleId(place), version);
+        }
+        if self.dice.chance(2) && !self.calm {
+            self.never_ran(job, What::Server(generation));
+            return Ok(());
+        }
+        self.cold_owed = false;
+        self.add(job, What::Server(generation), (0, false));
+        self.processes
+            .get_mut(&job)
+            .expect("just added")
+            .started_from = started_from;
+        self.report(Event::Spawned(job, 1));
+        let fate = if self.calm { 100 } else { self.dice.below(100) };
+        let ready = self.dice.millis(1, 400);
+        match fate {
+            0..8 => {
+                let exit = if self.dice.chance(30) {
+                    Exit::Code(0)
+                } else {
+                    Exit::Code(2)
+                };
+                self.after(ready, Happening::Ends { job, exit });
+            }
+            8..12 => {}
+            12..30 => {
+                self.ready(job, ready);
+                let exit = if self.dice.chance(20) {
+                    Exit::Code(0)
+                } else {
+                    Exit::Signal(11)
+                };
+                let lived = ready + self.dice.millis(0, 5_000);
+                self.after(lived, Happening::Ends { job, exit });
+            }
+            _ => self.ready(job, ready),
+        }
+        Ok(())
+    }
+
+    /// The program could not be executed: the number is taken, and nothing lives under it.
+    fn never_ran(&mut self, job: JobId, what: What) {
+        self.add(job, what, (0, false));
+        let process = self.processes.get_mut(&job).expect("just added");
+        process.main_alive = false;
+        process.tree_alive = false;
+        self.report(Event::SpawnFailed(
+            job,
+            "fork: resource temporarily unavailable".to_owned(),
+        ));
+    }
+
+    fn ready(&mut self, job: JobId, after: Duration) {
+        let delay = self
+            .policy
+            .server
+            .as_ref()
+            .is_some_and(|s| matches!(s.ready, ReadyPolicy::Delay(_)));
+        if !delay {
+            self.after(after, Happening::Fact(Event::Listening(job)));
+            self.after(after, Happening::Fact(Event::Ready(job, Evidence::Proven)));
+        }
+    }
+
+    fn add(&mut self, job: JobId, what: What, took: (u64, bool)) {
+        let stubborn = !self.calm && self.dice.chance(10);
+        let unkillable = !self.calm && self.dice.chance(1);
+        let process = Process {
+            what,
+            main_alive: true,
+            tree_alive: true,
+            stubborn,
+            unkillable,
+            stopped_at: None,
+            killed_at: None,
+            started_from: BTreeMap::new(),
+            took,
+        };
+        self.processes.insert(job, process);
+    }
+
+    fn stop(&mut self, job: JobId, target: Target, supervisor: &Supervisor) -> Result<(), String> {
+        let now = self.now;
+        let process = self
+            .processes
+            .get_mut(&job)
+            .ok_or(format!("job {job} was never started (8)"))?;
+        process.stopped_at.get_or_insert(now);
+        let (what, stubborn) = (process.what, process.stubborn);
+        if matches!(what, What::Server(_)) && target == Target::Main {
+            let replaced = supervisor.policy.server.is_some() && self.quitting_since.is_none();
+            let failed = matches!(self.last_outcome, Some(Outcome::Failed { .. }));
+            if replaced && failed && self.open.is_none() {
+                return Err(format!("job {job} was stopped for a build that failed (5)"));
+            }
+        }
+        if !stubborn {
+            let delay = self.dice.millis(0, 300);
+            self.after(
+                delay,
+                Happening::Ends {
+                    job,
+                    exit: Exit::Signal(15),
+                },
+            );
+            if target == Target::Tree {
+                let delay = delay + self.dice.millis(0, 100);
+                self.after(delay, Happening::Vanishes(job));
+            }
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, job: JobId) -> Result<(), String> {
+        let now = self.now;
+        let stop_timeout = self
+            .policy
+            .server
+            .as_ref()
+            .map_or(super::STOP_GRACE, |server| server.stop_timeout);
+        let escalated = self.escalated;
+        let process = self
+            .processes
+            .get_mut(&job)
+            .ok_or(format!("job {job} was never started (8)"))?;
+        let grace = match process.what {
+            What::Rule(_) => super::CANCEL_GRACE,
+            What::Server(_) => stop_timeout,
+        };
+        if process.stopped_at.is_some_and(|at| now < at + grace) && process.main_alive && !escalated
+        {
+            return Err(format!(
+                "job {job} was killed before its grace was over (9)"
+            ));
+        }
+        process.killed_at = Some(now);
+        if !process.unkillable {
+            let delay = self.dice.millis(0, 30);
+            self.after(
+                delay,
+                Happening::Ends {
+                    job,
+                    exit: Exit::Signal(9),
+                },
+            );
+            self.after(delay + Duration::from_millis(1), Happening::Vanishes(job));
+        }
+        Ok(())
+    }
+
+    fn check_report(&mut self, report: &Report) -> Result<(), String> {
+        match report {
+            Report::Begin { build, cause } => {
+                if self.open.is_some() || *build != self.last_build + 1 {
+                    return Err(format!("cycle {build} begins out of turn"));
+                }
+                self.open = Some(*build);
+                self.last_build = *build;
+                if *cause == Cause::Crash {
+                    self.crash_begins.push(self.now);
+                    let window = self
+                        .crash_begins
+                        .iter()
+                        .filter(|at| self.now - **at < super::CRASH_WINDOW);
+                    if window.count() >= super::MOST_CRASHES {
+                        return Err("too many restarts by itself within the window (11)".to_owned());
+                    }
+                } else {
+                    self.crash_begins.clear();
+                }
+            }
+            Report::End { build, outcome, .. } => {
+                if self.open.take() != Some(*build) {
+                    return Err(format!("cycle {build} ends without having begun"));
+                }
+                self.last_outcome = Some(outcome.clone());
+                if let Outcome::Serving(serving) = outcome {
+                    self.ready_at.insert(serving.generation, self.now);
+                    self.fresh(serving.generation)?;
+                }
+                if let Outcome::Failed {
+                    serving: Some(generation),
+                    ..
+                } = outcome
+                {
+                    self.ready_at.entry(*generation).or_insert(self.now);
+                }
+                if let Outcome::Unchanged { serving } = outcome {
+                    self.fresh(*serving)?;
+                }
+                if let Outcome::Crashed {
+                    retry: Retry::In(delay),
+                    ..
+                } = outcome
+                {
+                    self.check_delay(*delay)?;
+                }
+            }
+            Report::Down {
+                retry: Retry::In(delay),
+                generation,
+                ..
+            } => {
+                // A server that was ready for a while was not in a crash loop: the count starts anew.
+                if self
+                    .ready_at
+                    .get(generation)
+                    .is_some_and(|at| self.now - *at >= super::STABLE_AFTER)
+                {
+                    self.crash_begins.clear();
+                }
+                self.check_delay(*delay)?;
+            }
+            Report::Interim(serving) => {
+                self.ready_at.insert(serving.generation, self.now);
+            }
+            Report::Stuck { who } => {
+                let job = self.job_of(*who).ok_or("something unknown is stuck")?;
+                let killed_at = self.processes[&job]
+                    .killed_at
+                    .ok_or("given up without having been killed (9)")?;
+                if self.now < killed_at + KILL_WAIT {
+                    return Err(format!("job {job} was given up too early (9)"));
+                }
+                self.stuck.insert(job);
+            }
+            Report::Down { .. } | Report::Stale { .. } | Report::Killed { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn check_delay(&self, delay: Duration) -> Result<(), String> {
+        if delay < super::FIRST_DELAY || delay > super::LONGEST_DELAY {
+            return Err(format!("a delay of {delay:?} after a crash (11)"));
+        }
+        Ok(())
+    }
+
+    /// The process that a report means: the one that lives, or else one whose last report is on its way.
+    fn job_of(&self, who: Who) -> Option<JobId> {
+        let what = match who {
+            Who::Server(generation) => What::Server(generation),
+            Who::Rule(rule) => What::Rule(rule),
+        };
+        let meant = |(job, p): &(&JobId, &Process)| {
+            p.what == what && p.killed_at.is_some() && !self.stuck.contains(*job)
+        };
+        let jobs = self.processes.iter().filter(meant);
+        jobs.max_by_key(|(job, p)| (p.tree_alive, **job))
+            .map(|(job, _)| *job)
+    }
+
+    /// FRESH was said: the process lives (as far as was told), and has all of which the supervisor was told.
+    fn fresh(&self, generation: GenerationId) -> Result<(), String> {
+        let server = self
+            .processes
+            .values()
+            .find(|p| p.what == What::Server(generation));
+        let server = server
+            .ok_or_else(|| format!("generation {generation} serves and was never started"))?;
+        if server.stopped_at.is_some() {
+            return Err(format!(
+                "generation {generation} serves and was told to stop"
+            ));
+        }
+        for (rule, policy) in self.policy.rules.iter().enumerate() {
+            if policy.then < Then::Restart {
+                continue;
+            }
+            let (told, from) = (self.disk[rule].told, server.started_from[&RuleId(rule)]);
+            // Versions in pairs come out the same, so an unchanged output is as good as a new one.
+            let same = if policy.runs && policy.outputs {
+                from / 2 >= told / 2
+            } else {
+                from >= told
+            };
+            if !same {
+                return Err(format!(
+                    "gen {generation} is called fresh with {from} of rule {rule}; {told} was saved (4)"
+                ));
+            }
+        }
+        if self.cold_owed {
+            return Err(format!(
+                "gen {generation} is called fresh, and a cold start is owed (5)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the supervisor has just been told, and that a save is taken up in the same step.
+    fn told(
+        &mut self,
+        event: &Event,
+        effects: &[Effect],
+        supervisor: &Supervisor,
+    ) -> Result<(), String> {
+        match event {
+            Event::Changed { plan, files, .. } => {
+                for rule in &plan.rules {
+                    let version = files
+                        .iter()
+                        .filter_map(|f| f.extension()?.to_str()?.parse::<u64>().ok())
+                        .max();
+                    self.disk[rule.0].told = self.disk[rule.0].told.max(version.unwrap_or(0));
+                }
+                self.cold_owed |= plan.then == Then::Cold && supervisor.serving.is_some();
+                let begun = effects
+                    .iter()
+                    .any(|effect| matches!(effect, Effect::Report(Report::Begin { .. })));
+                let held = supervisor.reconfigure.is_some() || self.quitting_since.is_some();
+                if !begun && !held {
+                    return Err("a save was not taken up at once (6, 11)".to_owned());
+                }
+            }
+            Event::Asked(Request::Quit { .. }) => {
+                self.escalated |= self.quitting_since.is_some();
+                self.quitting_since.get_or_insert(self.now);
+            }
+            Event::Asked(Request::Build | Request::Restart)
+            | Event::Began
+            | Event::Configured { .. }
+            | Event::Spawned(..)
+            | Event::SpawnFailed(..)
+            | Event::Exited(..)
+            | Event::TreeGone(_)
+            | Event::Produced(..)
+            | Event::Listening(_)
+            | Event::Ready(..)
+            | Event::Elapsed => {}
+        }
+        Ok(())
+    }
+
+    /// What holds between any two steps.
+    fn always(&mut self, supervisor: &Supervisor) -> Result<(), String> {
+        if supervisor.cycle.as_ref().map(|cycle| cycle.number) != self.open {
+            return Err("begin and end lines are not in pairs".to_owned());
+        }
+        let longest = super::STOP_GRACE + super::CANCEL_GRACE + KILL_WAIT * 3;
+        if self
+            .quitting_since
+            .is_some_and(|since| self.now > since + longest)
+            && !self.exited
+        {
+            return Err("quitting takes too long (15)".to_owned());
+        }
+        if supervisor.leaving.len() + supervisor.outputs.doubts.len() > 60 {
+            return Err("what was told to stop piles up (13)".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Everything has come to rest: what is on disk is what serves, or the supervisor says why not.
+    fn at_rest(&self, supervisor: &Supervisor) -> Result<(), String> {
+        if self.quitting_since.is_some() {
+            return if self.exited {
+                Ok(())
+            } else {
+                Err("it never ended (15)".to_owned())
+            };
+        }
+        if supervisor.pending.is_some()
+            || supervisor.cycle.is_some()
+            || supervisor.reconfigure.is_some()
+        {
+            return Err("at rest with something left to do (3)".to_owned());
+        }
+        if self.policy.server.is_none() {
+            return Ok(());
+        }
+        let Some(server) = &supervisor.serving else {
+            return Err(format!(
+                "at rest in a calm world and nothing serves: {:?}",
+                self.last_outcome
+            ));
+        };
+        if supervisor.stale_since.is_some() {
+            return Err("at rest in a calm world and stale (3)".to_owned());
+        }
+        self.fresh(server.generation)
+    }
+
+    fn note(&mut self, event: &Event, effects: &[Effect]) {
+        let at = (self.now - self.origin).as_secs_f64();
+        let orders: Vec<String> = effects.iter().map(trace::effect).collect();
+        let _ = writeln!(
+            self.log,
+            "{at:<8.3} {:<40} -> {}",
+            trace::event(event),
+            orders.join(", ")
+        );
+    }
+}
+
+fn random_policy(dice: &mut Dice, named_from: u64) -> Policy {
+    let rules = (0..dice.below(4))
+        .map(|n| {
+            let runs = dice.chance(80);
+            RulePolicy {
+                name: format!("rule-{}", named_from + n),
+                then: [
+                    Then::Nothing,
+                    Then::Reload,
+                    Then::Restart,
+                    Then::Restart,
+                    Then::Cold,
+                ][dice.below(5) as usize],
+                runs,
+                outputs: runs && dice.chance(70),
+                timeout: dice.chance(50).then(|| dice.millis(500, 4_000)),
+            }
+        })
+        .collect();
+    let server = dice.chance(90).then(|| ServerPolicy {
+        holds: dice.chance(50),
+        stop_timeout: dice.millis(100, 5_000),
+        ready_timeout: dice.millis(500, 10_000),
+        ready: match dice.below(4) {
+            0 => ReadyPolicy::Told,
+            1 => ReadyPolicy::Delay(dice.millis(0, 800)),
+            _ => ReadyPolicy::Accepting,
+        },
+        silent: dice.chance(10),
+    });
+    Policy { rules, server }
+}

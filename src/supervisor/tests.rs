@@ -1,0 +1,838 @@
+//! Timelines: facts on the left, orders on the right, as the trace prints them.
+//!
+//! A script line is `SECONDS FACT`. `elapsed` lines may be left out: the supervisor's own deadlines are kept
+//! between two lines, and what they cause is shown at their time.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use expect_test::{Expect, expect};
+
+use super::event::{
+    Digest, Effect, Event, Evidence, Exit, Policy, Produced, ReadyPolicy, Request, RulePolicy,
+    ServerPolicy,
+};
+use super::generation::JobId;
+use super::plan::{Plan, RuleId, Then};
+use super::{Supervisor, trace};
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an origin for virtual time; only differences count"
+)]
+fn origin() -> Instant {
+    Instant::now()
+}
+
+/// A build with outputs, then a restart.
+fn build_and_serve() -> Policy {
+    Policy {
+        rules: vec![rule("build", true, true)],
+        server: Some(server()),
+    }
+}
+
+fn rule(name: &str, runs: bool, outputs: bool) -> RulePolicy {
+    RulePolicy {
+        name: name.to_owned(),
+        then: Then::Restart,
+        runs,
+        outputs,
+        timeout: None,
+    }
+}
+
+fn server() -> ServerPolicy {
+    ServerPolicy {
+        holds: true,
+        stop_timeout: Duration::from_secs(5),
+        ready_timeout: Duration::from_secs(10),
+        ready: ReadyPolicy::Accepting,
+        silent: false,
+    }
+}
+
+fn fact(text: &str, now: Instant) -> Event {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let job = |place: usize| JobId(words[place].parse().expect("a job number"));
+    match words[0] {
+        "began" => Event::Began,
+        // changed RULES THEN FILE...
+        "changed" => Event::Changed {
+            plan: Plan {
+                rules: words[1]
+                    .split('+')
+                    .filter(|r| *r != "-")
+                    .map(|r| RuleId(r.parse().expect("a rule")))
+                    .collect(),
+                then: match words[2] {
+                    "cold" => Then::Cold,
+                    "reload" => Then::Reload,
+                    _ => Then::Nothing,
+                },
+            },
+            files: words[3..].iter().map(PathBuf::from).collect(),
+            since: now,
+        },
+        "spawned" => Event::Spawned(job(1), 100 + job(1).0 as i32),
+        "spawn-failed" => Event::SpawnFailed(job(1), "no such program".to_owned()),
+        "exited" => Event::Exited(
+            job(1),
+            match words[2].strip_prefix('-') {
+                Some(signal) => Exit::Signal(signal.parse().expect("a signal")),
+                None => Exit::Code(words[2].parse().expect("a code")),
+            },
+        ),
+        "gone" => Event::TreeGone(job(1)),
+        // produced JOB DIGEST [DIRTIED]
+        "produced" => {
+            let digest = Some(Digest(words[2].parse().expect("a digest")));
+            let dirtied: BTreeSet<RuleId> = words
+                .get(3)
+                .into_iter()
+                .map(|r| RuleId(r.parse().expect("a rule")))
+                .collect();
+            Event::Produced(
+                job(1),
+                Produced {
+                    finals: digest,
+                    all: digest,
+                    dirtied,
+                },
+            )
+        }
+        "listening" => Event::Listening(job(1)),
+        "ready" => Event::Ready(job(1), Evidence::Proven),
+        "build" => Event::Asked(Request::Build),
+        "restart" => Event::Asked(Request::Restart),
+        "quit" => Event::Asked(Request::Quit { code: 0 }),
+        "elapsed" => Event::Elapsed,
+        other => panic!("no fact is called {other}"),
+    }
+}
+
+/// Plays `script` and shows what was ordered when.
+#[track_caller]
+fn check(policy: Policy, script: &str, expected: Expect) {
+    let origin = origin();
+    let mut supervisor = Supervisor::new(policy);
+    let mut shown = String::new();
+    let mut show = |at: Duration, fact: &str, effects: Vec<Effect>| {
+        let orders: Vec<String> = effects.iter().map(trace::effect).collect();
+        let line = format!("{:<5}{fact:<24} -> {}", at.as_secs_f64(), orders.join(", "));
+        shown += line.trim_end();
+        shown.push('\n');
+    };
+    for line in script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        let (at, text) = line.split_once(' ').expect("SECONDS FACT");
+        let at = Duration::from_secs_f64(at.parse().expect("seconds"));
+        while let Some(due) = supervisor.deadline().filter(|due| *due < origin + at) {
+            let effects = supervisor.step(due, Event::Elapsed);
+            show(due - origin, "", effects);
+        }
+        let effects = supervisor.step(origin + at, fact(text.trim(), origin + at));
+        show(at, text.trim(), effects);
+    }
+    expected.assert_eq(&shown);
+}
+
+/// The lines that bring `build_and_serve` into service.
+const SERVING: &str = "
+    0.0 began
+    0.5 exited 1 0
+    0.5 gone 1
+    0.5 produced 1 7
+    0.5 spawned 2
+    0.6 ready 2
+";
+
+#[test]
+fn the_first_cycle_builds_and_serves() {
+    check(
+        build_and_serve(),
+        SERVING,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn a_change_builds_then_stops_the_old_then_starts_the_new() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.5 exited 2 0
+        5.5 gone 2
+        5.5 spawned 4
+        5.6 ready 4"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        5.4  exited 3 0               -> inspect 3
+        5.4  produced 3 8             -> stop 2
+        5.5  exited 2 0               -> stop 2 tree
+        5.5  gone 2                   -> start 4 gen 2
+        5.5  spawned 4                ->
+        5.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn a_change_while_building_cancels_and_waits_until_the_old_build_is_gone() {
+    let script = "
+        0.0 began
+        0.4 changed 0 - a.go
+        0.45 exited 1 143
+        0.5 gone 1
+        1.7 exited 2 0
+        1.7 produced 2 9
+        2.0 ready 3";
+    check(
+        build_and_serve(),
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.4  changed 0 - a.go         -> stop 1 tree, [end 1 superseded], [begin 2 a.go]
+        0.45 exited 1 143             -> stop 1 tree
+        0.5  gone 1                   -> run 2 rule 0
+        1.7  exited 2 0               -> inspect 2
+        1.7  produced 2 9             -> start 3 gen 1
+        2    ready 3                  -> [end 2 serving gen 1 first Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn a_failed_build_leaves_the_server_alone() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 1
+        5.4 produced 3 7
+        9.0 changed 0 - a.go
+        9.4 exited 4 0
+        9.4 produced 4 8"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        5.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+        5.4  produced 3 7             ->
+        9    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+        9.4  exited 4 0               -> inspect 4
+        9.4  produced 4 8             -> stop 2
+    "#]],
+    );
+}
+
+#[test]
+fn identical_outputs_restart_nothing() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 7"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        5.4  exited 3 0               -> inspect 3
+        5.4  produced 3 7             -> [end 2 unchanged gen 1]
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_ignores_its_stop_signal_is_killed_after_its_grace() {
+    let script = format!(
+        "{SERVING}
+        1.0 changed 0 - a.go
+        1.4 exited 3 0
+        1.4 produced 3 8
+        7.0 exited 2 -9
+        7.0 gone 2
+        7.1 ready 4"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        1    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        1.4  exited 3 0               -> inspect 3
+        1.4  produced 3 8             -> stop 2
+        6.4                           -> kill 2, [killed gen 1 after 5s]
+        7    exited 2 -9              ->
+        7    gone 2                   -> start 4 gen 2
+        7.1  ready 4                  -> [end 2 serving gen 2 hold Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn a_crash_backs_off_and_a_save_starts_at_once() {
+    let script = format!(
+        "{SERVING}
+        3.0 exited 2 2
+        3.0 gone 2
+        3.2 exited 3 2
+        3.2 gone 3
+        3.25 changed 0 - a.go
+        3.6 exited 4 0
+        3.6 produced 4 8
+        3.7 ready 5"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        3    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+        3    gone 2                   ->
+        3.1                           -> [begin 2 crash], start 3 gen 2
+        3.2  exited 3 2               -> kill 3, [end 2 crashed gen 2 2 again in 200ms]
+        3.2  gone 3                   ->
+        3.25 changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+        3.6  exited 4 0               -> inspect 4
+        3.6  produced 4 8             -> start 5 gen 3
+        3.7  ready 5                  -> [end 3 serving gen 3 first Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn five_crashes_in_ten_seconds_wait_for_a_change() {
+    let script = format!(
+        "{SERVING}
+        1.0 exited 2 -11
+        1.0 gone 2
+        1.2 exited 3 -11
+        1.2 gone 3
+        1.5 exited 4 -11
+        1.5 gone 4
+        2.1 exited 5 -11
+        2.1 gone 5
+        3.0 exited 6 -11
+        3.0 gone 6
+        60.0 elapsed"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        1    exited 2 -11             -> kill 2, [down gen 1 SIGSEGV again in 100ms]
+        1    gone 2                   ->
+        1.1                           -> [begin 2 crash], start 3 gen 2
+        1.2  exited 3 -11             -> kill 3, [end 2 crashed gen 2 SIGSEGV again in 200ms]
+        1.2  gone 3                   ->
+        1.4                           -> [begin 3 crash], start 4 gen 3
+        1.5  exited 4 -11             -> kill 4, [end 3 crashed gen 3 SIGSEGV again in 400ms]
+        1.5  gone 4                   ->
+        1.9                           -> [begin 4 crash], start 5 gen 4
+        2.1  exited 5 -11             -> kill 5, [end 4 crashed gen 4 SIGSEGV again in 800ms]
+        2.1  gone 5                   ->
+        2.9                           -> [begin 5 crash], start 6 gen 5
+        3    exited 6 -11             -> kill 6, [end 5 crashed gen 5 SIGSEGV until a change]
+        3    gone 6                   ->
+        60   elapsed                  ->
+    "#]],
+    );
+}
+
+#[test]
+fn a_crash_while_the_tree_is_broken_brings_the_last_good_build_back() {
+    let script = format!(
+        "{SERVING}
+        3.0 changed 0 - a.go
+        3.4 exited 3 1
+        3.4 produced 3 7
+        4.0 exited 2 2
+        4.0 gone 2
+        4.3 ready 4"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+        3.4  produced 3 7             ->
+        4    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+        4    gone 2                   ->
+        4.1                           -> [begin 3 crash], start 4 gen 2
+        4.3  ready 4                  -> [end 3 failed rule 0 Some("not built since") serving 2]
+    "#]],
+    );
+}
+
+#[test]
+fn a_half_written_artefact_is_never_started() {
+    let script = format!(
+        "{SERVING}
+        3.0 changed 0 - a.go
+        3.4 exited 3 1
+        3.4 produced 3 99
+        4.0 exited 2 2
+        4.0 gone 2
+        9.0 elapsed"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+        3.4  produced 3 99            ->
+        4    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+        4    gone 2                   ->
+        4.1                           ->
+        9    elapsed                  ->
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_exits_with_zero_stays_down_until_something_changes() {
+    let script = format!(
+        "{SERVING}
+        3.0 exited 2 0
+        3.0 gone 2
+        60.0 changed 0 - a.go
+        60.4 exited 3 0
+        60.4 produced 3 7"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        3    exited 2 0               -> kill 2, [down gen 1 0 until a change]
+        3    gone 2                   ->
+        60   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        60.4 exited 3 0               -> inspect 3
+        60.4 produced 3 7             -> start 4 gen 2
+    "#]],
+    );
+}
+
+#[test]
+fn a_program_that_ends_with_zero_before_it_is_ready_is_ok() {
+    let script = "
+        0.0 began
+        0.5 exited 1 0
+        0.5 produced 1 7
+        0.6 exited 2 0
+        0.6 gone 2";
+    check(
+        build_and_serve(),
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  produced 1 7             -> start 2 gen 1
+        0.6  exited 2 0               -> kill 2, [end 1 ok, gen 1 exited]
+        0.6  gone 2                   ->
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_never_accepts_on_a_held_socket_is_killed() {
+    let script = "
+        0.0 began
+        0.5 exited 1 0
+        0.5 produced 1 7
+        0.5 spawned 2
+        10.6 exited 2 -9
+        10.6 gone 2
+        60.0 elapsed";
+    check(
+        build_and_serve(),
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        10.5                          -> kill 2, [end 1 crashed gen 1 Some("did not accept within 10 s; killed") until a change]
+        10.6 exited 2 -9              ->
+        10.6 gone 2                   ->
+        60   elapsed                  ->
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_listens_nowhere_is_assumed_and_remembered() {
+    let mut policy = build_and_serve();
+    policy.server.as_mut().expect("has a server").holds = false;
+    let script = "
+        0.0 began
+        0.5 exited 1 0
+        0.5 produced 1 7
+        0.5 spawned 2
+        20.0 changed 0 - a.go
+        20.4 exited 3 0
+        20.4 produced 3 8
+        20.5 exited 2 0
+        20.5 gone 2
+        20.5 spawned 4
+        21.0 elapsed";
+    check(
+        policy,
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        10.5                          -> remember listens=false, [end 1 serving gen 1 first Assumed]
+        20   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        20.4 exited 3 0               -> inspect 3
+        20.4 produced 3 8             -> stop 2
+        20.5 exited 2 0               -> stop 2 tree
+        20.5 gone 2                   -> start 4 gen 2
+        20.5 spawned 4                ->
+        20.8                          -> [end 2 serving gen 2 cold Assumed]
+        21   elapsed                  ->
+    "#]],
+    );
+}
+
+#[test]
+fn an_owed_cold_start_survives_a_broken_build() {
+    let script = format!(
+        "{SERVING}
+        3.0 changed 0 cold .env
+        3.4 exited 3 1
+        3.4 produced 3 7
+        5.0 changed 0 - a.go
+        5.4 exited 4 0
+        5.4 produced 4 7"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        3    changed 0 cold .env      -> [begin 2 .env], run 3 rule 0
+        3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+        3.4  produced 3 7             ->
+        5    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+        5.4  exited 4 0               -> inspect 4
+        5.4  produced 4 7             -> stop 2
+    "#]],
+    );
+}
+
+#[test]
+fn a_change_while_the_old_server_stops_lets_the_restart_finish_first() {
+    let script = format!(
+        "{SERVING}
+        3.0 changed 0 - a.go
+        3.4 exited 3 0
+        3.4 produced 3 8
+        3.5 changed 0 - b.go
+        3.6 exited 2 0
+        3.6 gone 2
+        3.65 spawned 4
+        3.7 ready 4
+        3.9 exited 5 0
+        3.9 produced 5 9
+        4.0 exited 4 0
+        4.0 gone 4
+        4.1 ready 6"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        3.4  exited 3 0               -> inspect 3
+        3.4  produced 3 8             -> stop 2
+        3.5  changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go]
+        3.6  exited 2 0               -> stop 2 tree
+        3.6  gone 2                   -> start 4 gen 2
+        3.65 spawned 4                -> run 5 rule 0
+        3.7  ready 4                  -> [interim gen 2 hold Proven]
+        3.9  exited 5 0               -> inspect 5
+        3.9  produced 5 9             -> stop 4
+        4    exited 4 0               -> stop 4 tree
+        4    gone 4                   -> start 6 gen 3
+        4.1  ready 6                  -> [end 3 serving gen 3 hold Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn rules_run_top_to_bottom_and_new_outputs_dirty_the_rules_they_feed() {
+    let policy = Policy {
+        rules: vec![
+            RulePolicy {
+                then: Then::Nothing,
+                ..rule("generate", true, true)
+            },
+            rule("build", true, true),
+            RulePolicy {
+                then: Then::Reload,
+                ..rule("assets", false, false)
+            },
+        ],
+        server: Some(server()),
+    };
+    let script = "
+        0.0 began
+        0.1 exited 1 0
+        0.1 produced 1 5
+        0.2 exited 2 0
+        0.2 produced 2 6
+        0.3 ready 3
+        1.0 changed 0 - x.proto
+        1.1 exited 4 0
+        1.1 produced 4 55 1
+        1.2 exited 5 0
+        1.2 produced 5 66
+        1.3 gone 3
+        1.4 ready 6
+        2.0 changed 2 - a.css
+        3.0 changed 0 - x.proto
+        3.1 exited 7 0
+        3.1 produced 7 55";
+    check(
+        policy,
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.1  exited 1 0               -> inspect 1
+        0.1  produced 1 5             -> run 2 rule 1
+        0.2  exited 2 0               -> inspect 2
+        0.2  produced 2 6             -> start 3 gen 1
+        0.3  ready 3                  -> [end 1 serving gen 1 first Proven]
+        1    changed 0 - x.proto      -> [begin 2 x.proto], run 4 rule 0
+        1.1  exited 4 0               -> inspect 4
+        1.1  produced 4 55 1          -> run 5 rule 1
+        1.2  exited 5 0               -> inspect 5
+        1.2  produced 5 66            -> stop 3
+        1.3  gone 3                   -> start 6 gen 2
+        1.4  ready 6                  -> [end 2 serving gen 2 hold Proven]
+        2    changed 2 - a.css        -> [begin 3 a.css], [end 3 ok]
+        3    changed 0 - x.proto      -> [begin 4 x.proto], run 7 rule 0
+        3.1  exited 7 0               -> inspect 7
+        3.1  produced 7 55            -> [end 4 ok]
+    "#]],
+    );
+}
+
+#[test]
+fn without_a_server_rules_are_a_task() {
+    let policy = Policy {
+        rules: vec![rule("test", true, false)],
+        server: None,
+    };
+    let script = "
+        0.0 began
+        0.5 exited 1 0
+        1.0 changed 0 - a.go
+        1.5 exited 2 1";
+    check(
+        policy,
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> [end 1 ok]
+        1    changed 0 - a.go         -> [begin 2 a.go], run 2 rule 0
+        1.5  exited 2 1               -> [end 2 failed rule 0 1 serving none]
+    "#]],
+    );
+}
+
+#[test]
+fn quitting_stops_everything_and_a_second_time_at_once() {
+    let script = format!(
+        "{SERVING}
+        1.0 changed 0 - a.go
+        1.2 quit
+        1.3 exited 3 143
+        1.3 gone 3
+        1.4 quit
+        1.5 gone 2"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        1    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        1.2  quit                     -> stop 3 tree, [end 2 superseded], stop 2
+        1.3  exited 3 143             -> stop 3 tree
+        1.3  gone 3                   ->
+        1.4  quit                     -> kill 2
+        1.5  gone 2                   -> exit 0
+    "#]],
+    );
+}
+
+#[test]
+fn a_command_that_takes_longer_than_its_timeout_has_failed() {
+    let mut policy = build_and_serve();
+    policy.rules[0].timeout = Some(Duration::from_secs(3));
+    let script = "
+        0.0 began
+        9.0 gone 1
+        9.5 changed 0 - a.go";
+    check(
+        policy,
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        3                             -> stop 1 tree, [end 1 failed rule 0 Some("took longer than its timeout") serving none]
+        5                             -> kill 1, [killed rule 0 after 2s]
+        7                             -> [stuck rule 0], inspect 1
+        9    gone 1                   ->
+        9.5  changed 0 - a.go         -> [begin 2 a.go], run 2 rule 0
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_cannot_be_started_is_not_tried_again_until_a_change() {
+    let script = "
+        0.0 began
+        0.5 exited 1 0
+        0.5 produced 1 7
+        0.6 spawn-failed 2
+        60.0 build
+        60.5 exited 3 0
+        60.5 produced 3 7
+        60.6 ready 4";
+    check(
+        build_and_serve(),
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  produced 1 7             -> start 2 gen 1
+        0.6  spawn-failed 2           -> [end 1 crashed gen 1 Some("no such program") until a change]
+        60   build                    -> [begin 2 request], run 3 rule 0
+        60.5 exited 3 0               -> inspect 3
+        60.5 produced 3 7             -> start 4 gen 2
+        60.6 ready 4                  -> [end 2 serving gen 2 first Proven]
+    "#]],
+    );
+}
+
+#[test]
+fn joining_plans_is_a_least_upper_bound() {
+    let plan = |rules: &[usize], then| Plan {
+        rules: rules.iter().copied().map(RuleId).collect(),
+        then,
+    };
+    let plans = [
+        plan(&[], Then::Nothing),
+        plan(&[1], Then::Cold),
+        plan(&[0, 2], Then::Reload),
+        plan(&[2], Then::Restart),
+    ];
+    let join = |a: &Plan, b: &Plan| {
+        let mut joined = a.clone();
+        joined.join(b.clone());
+        joined
+    };
+    for a in &plans {
+        assert_eq!(join(a, a), *a);
+        for b in &plans {
+            assert_eq!(join(a, b), join(b, a));
+            for c in &plans {
+                assert_eq!(join(&join(a, b), c), join(a, &join(b, c)));
+            }
+        }
+    }
+}

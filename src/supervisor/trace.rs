@@ -1,0 +1,139 @@
+//! Facts and orders as one line of text each: what `DEVWATCH_LOG` writes and what the timelines in the tests
+//! hold, so that a bug report is a test.
+
+use super::event::{Cause, Effect, Event, Outcome, Report, Request, Retry, Serving, Target, Who};
+
+/// One fact, e.g. `exited 2 143`.
+pub fn event(event: &Event) -> String {
+    match event {
+        Event::Began => "began".to_owned(),
+        Event::Changed { plan, files, .. } => {
+            let rules: Vec<String> = plan.rules.iter().map(|rule| rule.0.to_string()).collect();
+            format!("changed {} {:?} {files:?}", rules.join("+"), plan.then)
+        }
+        Event::Configured { server_changed, .. } => {
+            format!("configured server_changed={server_changed}")
+        }
+        Event::Spawned(job, pid) => format!("spawned {job} {pid}"),
+        Event::SpawnFailed(job, reason) => format!("spawn-failed {job} {reason:?}"),
+        Event::Exited(job, exit) => format!("exited {job} {exit}"),
+        Event::TreeGone(job) => format!("gone {job}"),
+        Event::Produced(job, produced) => format!("produced {job} {produced:?}"),
+        Event::Listening(job) => format!("listening {job}"),
+        Event::Ready(job, evidence) => format!("ready {job} {evidence:?}"),
+        Event::Asked(Request::Build) => "asked build".to_owned(),
+        Event::Asked(Request::Restart) => "asked restart".to_owned(),
+        Event::Asked(Request::Quit { code }) => format!("asked quit {code}"),
+        Event::Elapsed => "elapsed".to_owned(),
+    }
+}
+
+/// One order, e.g. `run 2 rule 0`.
+pub fn effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Run { job, rule } => format!("run {job} rule {}", rule.0),
+        Effect::Start { job, generation } => format!("start {job} gen {generation}"),
+        Effect::Stop {
+            job,
+            target: Target::Main,
+        } => format!("stop {job}"),
+        Effect::Stop {
+            job,
+            target: Target::Tree,
+        } => format!("stop {job} tree"),
+        Effect::Kill { job } => format!("kill {job}"),
+        Effect::Inspect { job, .. } => format!("inspect {job}"),
+        Effect::Configure => "configure".to_owned(),
+        Effect::Remember { listens } => format!("remember listens={listens}"),
+        Effect::Report(report) => format!("[{}]", self::report(report)),
+        Effect::Exit(code) => format!("exit {code}"),
+    }
+}
+
+fn report(report: &Report) -> String {
+    match report {
+        Report::Begin { build, cause } => format!("begin {build} {}", cause_word(cause)),
+        Report::End { build, outcome, .. } => format!("end {build} {}", outcome_words(outcome)),
+        Report::Stale { generation, .. } => format!("stale gen {generation}"),
+        Report::Down {
+            generation,
+            exit,
+            reason,
+            retry,
+            ..
+        } => {
+            let how = exit.map_or_else(|| format!("{reason:?}"), |exit| exit.to_string());
+            format!("down gen {generation} {how} {}", retry_words(retry))
+        }
+        Report::Interim(serving) => format!("interim {}", serving_words(serving)),
+        Report::Killed { who, after } => format!("killed {} after {after:?}", who_words(who)),
+        Report::Stuck { who } => format!("stuck {}", who_words(who)),
+    }
+}
+
+fn cause_word(cause: &Cause) -> String {
+    match cause {
+        Cause::Start => "start".to_owned(),
+        Cause::Request => "request".to_owned(),
+        Cause::Crash => "crash".to_owned(),
+        Cause::Files(files) => files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect::<Vec<_>>()
+            .join("+"),
+    }
+}
+
+fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Serving(serving) => format!("serving {}", serving_words(serving)),
+        Outcome::Ok { exited: None } => "ok".to_owned(),
+        Outcome::Ok {
+            exited: Some(generation),
+        } => format!("ok, gen {generation} exited"),
+        Outcome::Unchanged { serving } => format!("unchanged gen {serving}"),
+        Outcome::Failed {
+            rule,
+            exit,
+            reason,
+            serving,
+        } => {
+            let how = exit.map_or_else(|| format!("{reason:?}"), |exit| exit.to_string());
+            let serving =
+                serving.map_or_else(|| "none".to_owned(), |generation| generation.to_string());
+            format!("failed rule {} {how} serving {serving}", rule.0)
+        }
+        Outcome::Crashed {
+            generation,
+            exit,
+            reason,
+            retry,
+        } => {
+            let how = exit.map_or_else(|| format!("{reason:?}"), |exit| exit.to_string());
+            format!("crashed gen {generation} {how} {}", retry_words(retry))
+        }
+        Outcome::Superseded => "superseded".to_owned(),
+    }
+}
+
+fn serving_words(serving: &Serving) -> String {
+    let how = serving.restart.map_or_else(
+        || "first".to_owned(),
+        |kind| format!("{kind:?}").to_lowercase(),
+    );
+    format!("gen {} {how} {:?}", serving.generation, serving.ready)
+}
+
+fn retry_words(retry: &Retry) -> String {
+    match retry {
+        Retry::In(delay) => format!("again in {delay:?}"),
+        Retry::OnChange => "until a change".to_owned(),
+    }
+}
+
+fn who_words(who: &Who) -> String {
+    match who {
+        Who::Server(generation) => format!("gen {generation}"),
+        Who::Rule(rule) => format!("rule {}", rule.0),
+    }
+}
