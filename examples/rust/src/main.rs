@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::thread::{self, Scope};
 use std::time::Duration;
 
+use sockets::{Origin, Sockets};
 use stop::Stop;
 
 fn main() -> ExitCode {
@@ -37,54 +38,76 @@ fn main() -> ExitCode {
 fn run() -> io::Result<()> {
     // Before the sockets: a SIGTERM that comes early must not find the default action.
     let stop = Stop::on_signals()?;
-    let listeners = sockets::listeners()?;
+    let sockets = Sockets::take()?;
     // The scope is the drain: it ends when the last connection has been served.
-    thread::scope(|scope| accept_until_told(scope, &listeners, &stop))?;
+    thread::scope(|scope| accept_until_told(scope, sockets, &stop))?;
     println!("hello: every accepted connection is served, bye");
     Ok(())
 }
 
-/// Gives each connection its thread until told to stop. What is still in the queue of a socket then stays
-/// there for the successor: the socket lives on in the process that handed it to us.
+/// Gives each connection its thread until told to stop, then closes the sockets.
 fn accept_until_told<'scope>(
     scope: &'scope Scope<'scope, '_>,
-    listeners: &[TcpListener],
+    sockets: Sockets,
     stop: &'scope Stop,
 ) -> io::Result<()> {
     loop {
         let mut sources = vec![stop.as_fd()];
-        sources.extend(listeners.iter().map(AsFd::as_fd));
+        sources.extend(sockets.listeners.iter().map(AsFd::as_fd));
         let readable = poll::readable(&sources, None)?;
         if readable[0] {
-            return Ok(());
+            break;
         }
-        for (listener, _) in listeners
+        for (listener, _) in sockets
+            .listeners
             .iter()
             .zip(&readable[1..])
             .filter(|(_, ready)| **ready)
         {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
-                // Another process on the same socket was faster, or the client has gone again.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::ConnectionAborted
-                    ) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely. The connection keeps for a moment, and so does the signal.
-                    eprintln!("hello: cannot accept: {error}");
-                    poll::readable(&[stop.as_fd()], Some(Duration::from_millis(100)))?;
-                    continue;
-                }
-            };
-            let serve = move || http::serve(stream, stop);
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, serve) {
-                eprintln!("hello: no thread for a connection: {error}");
+            accept(scope, listener, stop)?;
+        }
+    }
+    match sockets.origin {
+        // What is still in the queue stays there for the successor: the socket lives on in the process that
+        // handed it to us.
+        Origin::HandedOn => {}
+        // Our own socket takes its queue along, so we serve that first.
+        Origin::Own => {
+            for listener in &sockets.listeners {
+                while accept(scope, listener, stop)? {}
             }
         }
     }
+    Ok(())
+}
+
+/// Takes one connection from the queue. False: there was none, or none could be taken now.
+fn accept<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    listener: &TcpListener,
+    stop: &'scope Stop,
+) -> io::Result<bool> {
+    let stream = match listener.accept() {
+        Ok((stream, _)) => stream,
+        // Another process on the same socket was faster, or the client has gone again.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::ConnectionAborted
+            ) =>
+        {
+            return Ok(false);
+        }
+        Err(error) => {
+            // Out of descriptors, most likely. The connection keeps for a moment, and so does the signal.
+            eprintln!("hello: cannot accept: {error}");
+            poll::readable(&[stop.as_fd()], Some(Duration::from_millis(100)))?;
+            return Ok(false);
+        }
+    };
+    let serve = move || http::serve(stream, stop);
+    if let Err(error) = thread::Builder::new().spawn_scoped(scope, serve) {
+        eprintln!("hello: no thread for a connection: {error}");
+    }
+    Ok(true)
 }

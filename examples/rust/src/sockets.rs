@@ -12,26 +12,45 @@ use std::process;
 /// The first descriptor after stdin, stdout and stderr.
 const FIRST_FD: i32 = 3;
 
-/// The sockets we were given, or 127.0.0.1:$PORT (8080), opened by ourselves.
-///
-/// # Errors
-/// A variable is not a number, a descriptor is no TCP socket, or the port is taken.
-pub fn listeners() -> io::Result<Vec<TcpListener>> {
-    let given = given()?;
-    let (listeners, origin) = match given.is_empty() {
-        false => (given, "handed on"),
-        true => (vec![bound()?], "our own"),
-    };
-    for listener in &listeners {
-        // A successor may wait for connections on the same socket beside us. What we saw coming it may have
-        // taken, and to wait inside accept() then would make us deaf to SIGTERM.
-        listener.set_nonblocking(true)?;
-        println!(
-            "hello: listening on http://{} ({origin})",
-            listener.local_addr()?
-        );
+/// The sockets we serve on.
+pub struct Sockets {
+    /// At least one. accept() on them does not block.
+    pub listeners: Vec<TcpListener>,
+    /// Who opened them.
+    pub origin: Origin,
+}
+
+/// Who opened the sockets, which decides what becomes of their queue when we leave.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// Whoever started us, and keeps them open.
+    HandedOn,
+    /// We did.
+    Own,
+}
+
+impl Sockets {
+    /// Takes the sockets we were given, or opens 127.0.0.1:$PORT (8080).
+    ///
+    /// # Errors
+    /// A variable is not a number, a descriptor is no TCP socket, or the port is taken.
+    pub fn take() -> io::Result<Sockets> {
+        let given = given()?;
+        let (listeners, origin, opened_by) = match given.is_empty() {
+            false => (given, Origin::HandedOn, "handed on"),
+            true => (vec![bound()?], Origin::Own, "our own"),
+        };
+        for listener in &listeners {
+            // A successor may wait for connections on the same socket beside us. What we saw coming it may have
+            // taken, and to wait inside accept() then would make us deaf to SIGTERM.
+            listener.set_nonblocking(true)?;
+            println!(
+                "hello: listening on http://{} ({opened_by})",
+                listener.local_addr()?
+            );
+        }
+        Ok(Sockets { listeners, origin })
     }
-    Ok(listeners)
 }
 
 /// The sockets in LISTEN_FDS; none if there are none, or if they are meant for another process.
