@@ -1,0 +1,3 @@
+"""What the server says. Change it, save, and ask again."""
+
+GREETING = "hello from Python, version 1"
