@@ -16,8 +16,12 @@ use super::event::{
     Request, Retry, RulePolicy, ServerPolicy, Target, Who,
 };
 use super::generation::{GenerationId, JobId};
+use super::limits::{
+    CANCEL_GRACE, CRASH_WINDOW, FIRST_DELAY, KILL_WAIT, LONGEST_DELAY, MOST_CRASHES, STABLE_AFTER,
+    STOP_GRACE,
+};
 use super::plan::{Plan, RuleId, Then};
-use super::{KILL_WAIT, Supervisor, trace};
+use super::{Supervisor, trace};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a seed is a session, on every machine.
 struct Dice(u64);
@@ -113,6 +117,10 @@ struct World {
     calm: bool,
     cold_owed: bool,
     open: Option<u64>,
+    /// Rules that failed and have not been run again.
+    failing: BTreeSet<RuleId>,
+    /// In this step a server was told to stop.
+    server_stopped: bool,
     last_build: u64,
     last_outcome: Option<Outcome>,
     crash_begins: Vec<Instant>,
@@ -201,6 +209,8 @@ impl World {
             calm: false,
             cold_owed: false,
             open: None,
+            failing: BTreeSet::new(),
+            server_stopped: false,
             last_build: 0,
             last_outcome: None,
             crash_begins: Vec::new(),
@@ -268,7 +278,7 @@ impl World {
             self.note(&event, &effects);
             self.told(&event, &effects, &supervisor)?;
             for effect in &effects {
-                self.perform(effect, &supervisor)?;
+                self.perform(effect)?;
             }
             self.always(&supervisor)?;
         }
@@ -435,7 +445,7 @@ impl World {
         self.after(lingering, Happening::Vanishes(job));
     }
 
-    fn perform(&mut self, effect: &Effect, supervisor: &Supervisor) -> Result<(), String> {
+    fn perform(&mut self, effect: &Effect) -> Result<(), String> {
         if self.exited {
             return Err(format!(
                 "{} was ordered after the end (15)",
@@ -443,9 +453,12 @@ impl World {
             ));
         }
         match effect {
-            Effect::Run { job, rule } => self.run(*job, *rule),
+            Effect::Run { job, rule } => {
+                self.failing.remove(rule);
+                self.run(*job, *rule)
+            }
             Effect::Start { job, generation } => self.start(*job, *generation),
-            Effect::Stop { job, target } => self.stop(*job, *target, supervisor),
+            Effect::Stop { job, target } => self.stop(*job, *target),
             Effect::Kill { job } => self.kill(*job),
             Effect::Inspect { job, rule } => {
                 let disk = self.disk[rule.0];
@@ -464,6 +477,7 @@ impl World {
                 Ok(())
             }
             Effect::Configure => {
+                self.failing.clear();
                 self.policy = self
                     .new_policy
                     .clone()
@@ -647,7 +661,7 @@ impl World {
         self.processes.insert(job, process);
     }
 
-    fn stop(&mut self, job: JobId, target: Target, supervisor: &Supervisor) -> Result<(), String> {
+    fn stop(&mut self, job: JobId, target: Target) -> Result<(), String> {
         let now = self.now;
         let process = self
             .processes
@@ -655,13 +669,7 @@ impl World {
             .ok_or(format!("job {job} was never started (8)"))?;
         process.stopped_at.get_or_insert(now);
         let (what, stubborn) = (process.what, process.stubborn);
-        if matches!(what, What::Server(_)) && target == Target::Main {
-            let replaced = supervisor.policy.server.is_some() && self.quitting_since.is_none();
-            let failed = matches!(self.last_outcome, Some(Outcome::Failed { .. }));
-            if replaced && failed && self.open.is_none() {
-                return Err(format!("job {job} was stopped for a build that failed (5)"));
-            }
-        }
+        self.server_stopped |= matches!(what, What::Server(_)) && target == Target::Main;
         if !stubborn {
             let delay = self.dice.millis(0, 300);
             self.after(
@@ -685,14 +693,14 @@ impl World {
             .policy
             .server
             .as_ref()
-            .map_or(super::STOP_GRACE, |server| server.stop_timeout);
+            .map_or(STOP_GRACE, |server| server.stop_timeout);
         let escalated = self.escalated;
         let process = self
             .processes
             .get_mut(&job)
             .ok_or(format!("job {job} was never started (8)"))?;
         let grace = match process.what {
-            What::Rule(_) => super::CANCEL_GRACE,
+            What::Rule(_) => CANCEL_GRACE,
             What::Server(_) => stop_timeout,
         };
         if process.stopped_at.is_some_and(|at| now < at + grace) && process.main_alive && !escalated
@@ -729,8 +737,8 @@ impl World {
                     let window = self
                         .crash_begins
                         .iter()
-                        .filter(|at| self.now - **at < super::CRASH_WINDOW);
-                    if window.count() >= super::MOST_CRASHES {
+                        .filter(|at| self.now - **at < CRASH_WINDOW);
+                    if window.count() >= MOST_CRASHES {
                         return Err("too many restarts by itself within the window (11)".to_owned());
                     }
                 } else {
@@ -745,6 +753,9 @@ impl World {
                 if let Outcome::Serving(serving) = outcome {
                     self.ready_at.insert(serving.generation, self.now);
                     self.fresh(serving.generation)?;
+                }
+                if let Outcome::Failed { rule, .. } = outcome {
+                    self.failing.insert(*rule);
                 }
                 if let Outcome::Failed {
                     serving: Some(generation),
@@ -773,7 +784,7 @@ impl World {
                 if self
                     .ready_at
                     .get(generation)
-                    .is_some_and(|at| self.now - *at >= super::STABLE_AFTER)
+                    .is_some_and(|at| self.now - *at >= STABLE_AFTER)
                 {
                     self.crash_begins.clear();
                 }
@@ -798,7 +809,7 @@ impl World {
     }
 
     fn check_delay(&self, delay: Duration) -> Result<(), String> {
-        if delay < super::FIRST_DELAY || delay > super::LONGEST_DELAY {
+        if delay < FIRST_DELAY || delay > LONGEST_DELAY {
             return Err(format!("a delay of {delay:?} after a crash (11)"));
         }
         Ok(())
@@ -826,6 +837,11 @@ impl World {
             .find(|p| p.what == What::Server(generation));
         let server = server
             .ok_or_else(|| format!("generation {generation} serves and was never started"))?;
+        if !self.ready_at.contains_key(&generation) {
+            return Err(format!(
+                "generation {generation} is called fresh before it was ready"
+            ));
+        }
         if server.stopped_at.is_some() {
             return Err(format!(
                 "generation {generation} serves and was told to stop"
@@ -905,7 +921,13 @@ impl World {
         if supervisor.cycle.as_ref().map(|cycle| cycle.number) != self.open {
             return Err("begin and end lines are not in pairs".to_owned());
         }
-        let longest = super::STOP_GRACE + super::CANCEL_GRACE + KILL_WAIT * 3;
+        if std::mem::take(&mut self.server_stopped)
+            && !self.failing.is_empty()
+            && self.quitting_since.is_none()
+        {
+            return Err("a server was stopped although a build has failed (5)".to_owned());
+        }
+        let longest = STOP_GRACE + CANCEL_GRACE + KILL_WAIT * 3;
         if self
             .quitting_since
             .is_some_and(|since| self.now > since + longest)

@@ -1,0 +1,431 @@
+//! Decides what follows from everything that is known. Nothing here depends on which fact came last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::Supervisor;
+use super::event::{Cause, Effect, Evidence, Outcome, ReadyPolicy, Report, RestartKind, Who};
+use super::generation::{GenerationId, JobId};
+use super::limits::SPAWN_LIMIT;
+use super::plan::{Plan, RuleId, Then};
+use super::state::{
+    Cycle, Doubt, Next, Pending, Reconfigure, Running, Server, Stage, Starting, renumber,
+};
+
+impl Supervisor {
+    pub(super) fn decide(&mut self, now: Instant) {
+        self.escalate(now);
+        if self.quit.is_some() {
+            self.wind_down(now);
+            return;
+        }
+        // Before what time has brought about: nothing is called FRESH that a change just told of is missing in.
+        self.take_up(now);
+        self.expire(now);
+        self.revive(now);
+        self.start(now);
+        self.build(now);
+        self.start(now);
+        self.settle_doubts();
+    }
+
+    /// Whoever was told to stop and has not is killed; whoever cannot be killed is given up.
+    pub(super) fn escalate(&mut self, now: Instant) {
+        let mut reports = Vec::new();
+        self.leaving.retain_mut(|leaving| {
+            if now < leaving.until {
+                return true;
+            }
+            if leaving.killed {
+                reports.push(Report::Stuck { who: leaving.who });
+                return false;
+            }
+            let after = now.saturating_duration_since(leaving.asked_at);
+            reports.push(Report::Killed {
+                who: leaving.who,
+                after,
+            });
+            leaving.kill(now, &mut self.effects);
+            true
+        });
+        for report in reports {
+            self.report(report);
+        }
+    }
+
+    /// Ends everything, in any state, and then devwatch.
+    pub(super) fn wind_down(&mut self, now: Instant) {
+        self.pending = None;
+        self.reconfigure = None;
+        self.crashes.retry_at = None;
+        if let Some(running) = self.cycle.as_mut().and_then(|cycle| cycle.running.take()) {
+            self.cancel(now, running);
+        }
+        if self.cycle.is_some() {
+            self.end(now, Outcome::Superseded);
+        }
+        self.stop_next(now);
+        self.stop_serving(now);
+        let quit = self.quit.as_mut().expect("called when quitting");
+        if self.leaving.is_empty() && !quit.done {
+            quit.done = true;
+            self.effects.push(Effect::Exit(quit.code));
+        }
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        let running = self.cycle.as_ref().and_then(|cycle| cycle.running);
+        if let Some(running) =
+            running.filter(|running| running.timeout_at.is_some_and(|at| now >= at))
+        {
+            self.cancel(now, running);
+            self.fail(now, None, Some("took longer than its timeout".to_owned()));
+        }
+        let Some(starting) = self.starting().filter(|starting| now >= starting.ready_by) else {
+            return;
+        };
+        let Some(policy) = self.policy.server.clone() else {
+            return;
+        };
+        if starting.server.pid.is_none() {
+            self.start_failed(
+                now,
+                None,
+                Some("was not started in time; killed".to_owned()),
+                false,
+            );
+            return;
+        }
+        match policy.ready {
+            ReadyPolicy::Delay(_) => self.promote(now, Evidence::Assumed),
+            ReadyPolicy::Accepting if !policy.holds && !starting.listening => {
+                if !self.silent {
+                    self.silent = true;
+                    self.effects.push(Effect::Remember { listens: false });
+                }
+                self.promote(now, Evidence::Assumed);
+            }
+            ReadyPolicy::Accepting | ReadyPolicy::Told => {
+                let what = if policy.ready == ReadyPolicy::Told {
+                    "was not ready"
+                } else {
+                    "did not accept"
+                };
+                let limit = policy.ready_timeout.as_secs_f64();
+                self.start_failed(
+                    now,
+                    None,
+                    Some(format!("{what} within {limit} s; killed")),
+                    false,
+                );
+            }
+        }
+    }
+
+    /// What is pending becomes the cycle; a cycle under way is superseded, and what it left goes on.
+    pub(super) fn take_up(&mut self, now: Instant) {
+        if !self.configure(now) {
+            return;
+        }
+        let Some(mut pending) = self.pending.take() else {
+            return;
+        };
+        pending.plan.join(std::mem::take(&mut self.owed));
+        let mut running = None;
+        let mut nominal = Then::Nothing;
+        if let Some(mut old) = self.cycle.take() {
+            pending.plan.rules.append(&mut old.todo);
+            nominal = old.nominal;
+            running = old.running.take();
+            if let Some(touched) =
+                running.filter(|running| pending.plan.rules.contains(&running.rule))
+            {
+                running = None;
+                if !touched.inspecting {
+                    self.cancel(now, touched);
+                }
+            }
+            pending.cause.join(old.cause.clone());
+            pending.since = pending.since.min(old.since);
+            self.cycle = Some(old);
+            self.end(now, Outcome::Superseded);
+        }
+        self.owed.then = pending.plan.then;
+        self.begin(now, pending, running, nominal);
+    }
+
+    /// Puts a new config in force as soon as no rule of the old one runs. False: not yet.
+    pub(super) fn configure(&mut self, now: Instant) -> bool {
+        if self.reconfigure.is_none() {
+            return true;
+        }
+        if let Some(running) = self.cycle.as_mut().and_then(|cycle| cycle.running.take()) {
+            if !running.inspecting {
+                self.cancel(now, running);
+            }
+        }
+        if self.cycle.is_some() {
+            let since = self.cycle.as_ref().expect("looked at above").since;
+            self.demand(Plan::default(), Cause::Start, since);
+            self.end(now, Outcome::Superseded);
+        }
+        if self.rule_leaving() || self.about_to_start() {
+            return false;
+        }
+        let Reconfigure {
+            policy,
+            server_changed,
+        } = self.reconfigure.take().expect("looked at above");
+        let places: BTreeMap<RuleId, RuleId> = self
+            .policy
+            .rules
+            .iter()
+            .enumerate()
+            .filter_map(|(old, rule)| {
+                let new = policy
+                    .rules
+                    .iter()
+                    .position(|other| other.name == rule.name)?;
+                Some((RuleId(old), RuleId(new)))
+            })
+            .collect();
+        self.outputs.renumber(&places);
+        for server in self
+            .serving
+            .iter_mut()
+            .chain(self.next.iter_mut().filter_map(Next::server_mut))
+        {
+            renumber(&mut server.started_with, &places);
+        }
+        self.policy = policy;
+        self.broken = None;
+        self.effects.push(Effect::Configure);
+        if self.policy.server.is_none() {
+            self.stop_next(now);
+            self.stop_serving(now);
+        } else if server_changed {
+            self.owed.then = Then::Cold;
+        }
+        // Rule numbers of the old config mean nothing in the new one, and every rule is due.
+        self.owed.rules.clear();
+        let every = self.every_rule();
+        let pending = self.pending.as_mut().expect("a new config is a change");
+        pending.plan.rules = every.rules;
+        true
+    }
+
+    pub(super) fn revive(&mut self, now: Instant) {
+        if self.may_revive() && self.crashes.retry_at.is_some_and(|at| now >= at) {
+            self.crashes.retry_at = None;
+            // Half-written outputs of a failed build are never started; the next successful build is.
+            if self.outputs.damaged.is_empty() {
+                let pending = Pending {
+                    plan: Plan::default(),
+                    cause: Cause::Crash,
+                    since: now,
+                };
+                self.begin(now, pending, None, Then::Nothing);
+            }
+        }
+    }
+
+    pub(super) fn may_revive(&self) -> bool {
+        self.cycle.is_none()
+            && self.serving.is_none()
+            && self.next.is_none()
+            && self.outputs.doubts.is_empty()
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        pending: Pending,
+        running: Option<Running>,
+        nominal: Then,
+    ) {
+        self.cycles += 1;
+        let Pending { plan, cause, since } = pending;
+        self.report(Report::Begin {
+            build: self.cycles,
+            cause: cause.clone(),
+        });
+        self.cycle = Some(Cycle {
+            number: self.cycles,
+            begun_at: now,
+            cause,
+            since,
+            todo: plan.rules,
+            done: BTreeSet::new(),
+            running,
+            nominal: nominal.max(plan.then),
+            built: false,
+        });
+    }
+
+    /// Runs what is to be run, one rule after the other, and then asks what the server is owed.
+    pub(super) fn build(&mut self, now: Instant) {
+        // No rule runs beside a cancelled one, nor while a server is about to be started from its outputs.
+        if self.rule_leaving() || self.about_to_start() {
+            return;
+        }
+        while let Some(cycle) = self
+            .cycle
+            .as_mut()
+            .filter(|cycle| !cycle.built && cycle.running.is_none())
+        {
+            let Some(rule) = cycle.todo.pop_first() else {
+                cycle.built = true;
+                self.conclude(now);
+                return;
+            };
+            let policy = &self.policy.rules[rule.0];
+            if !policy.runs {
+                self.rule_done(rule);
+                continue;
+            }
+            self.jobs += 1;
+            let job = JobId(self.jobs);
+            let timeout_at = policy.timeout.map(|timeout| now + timeout);
+            cycle.running = Some(Running {
+                job,
+                rule,
+                timeout_at,
+                inspecting: false,
+            });
+            self.outputs.doubts.retain(|_, doubt| doubt.rule != rule);
+            self.effects.push(Effect::Run { job, rule });
+        }
+    }
+
+    /// A command did not get to its end: what it wrote may be half there.
+    pub(super) fn doubt(&mut self, job: JobId, rule: RuleId) {
+        if self.policy.rules[rule.0].outputs {
+            self.outputs.doubts.insert(
+                job,
+                Doubt {
+                    rule,
+                    inspecting: false,
+                },
+            );
+        }
+    }
+
+    /// Has doubtful outputs looked at, unless a cycle is about to write them anew or the command still writes.
+    pub(super) fn settle_doubts(&mut self) {
+        if self.cycle.is_some() {
+            return;
+        }
+        for (&job, doubt) in &mut self.outputs.doubts {
+            if !doubt.inspecting && !self.leaving.iter().any(|leaving| leaving.job == job) {
+                doubt.inspecting = true;
+                self.effects.push(Effect::Inspect {
+                    job,
+                    rule: doubt.rule,
+                });
+            }
+        }
+    }
+
+    /// Every rule has succeeded: what does that mean for the server?
+    pub(super) fn conclude(&mut self, now: Instant) {
+        let Some(policy) = &self.policy.server else {
+            self.owed = Plan::default();
+            self.end(now, Outcome::Ok { exited: None });
+            return;
+        };
+        let restart = if policy.holds {
+            RestartKind::Hold
+        } else {
+            RestartKind::Cold
+        };
+        let replaced = match (&self.next, &self.serving) {
+            (Some(next), _) => next.server(),
+            (None, serving) => serving.as_ref(),
+        };
+        let Some(replaced) = replaced else {
+            self.next = Some(Next {
+                asked_at: now,
+                restart: None,
+                old: None,
+                stage: Stage::Waiting,
+            });
+            return;
+        };
+        if self.due(replaced) >= Then::Restart {
+            let old = replaced.pid;
+            self.stop_next(now);
+            self.stop_serving(now);
+            self.next = Some(Next {
+                asked_at: now,
+                restart: Some(restart),
+                old,
+                stage: Stage::Waiting,
+            });
+        } else if self.next.is_none() {
+            let serving = replaced.generation;
+            self.owed = Plan::default();
+            let ran = self
+                .cycle
+                .as_ref()
+                .is_some_and(|cycle| !cycle.done.is_empty());
+            let nominal = self.cycle.as_ref().map(|cycle| cycle.nominal);
+            if ran && nominal < Some(Then::Restart) {
+                self.end(now, Outcome::Ok { exited: None });
+            } else {
+                self.end(now, Outcome::Unchanged { serving });
+            }
+        }
+        // Otherwise the server on its way was started from just this: the cycle ends as it does.
+    }
+
+    /// What a server is owed that was started with `server.started_with`.
+    pub(super) fn due(&self, server: &Server) -> Then {
+        let differing = self
+            .outputs
+            .finals
+            .iter()
+            .filter(|(rule, digest)| server.started_with.get(rule) != Some(digest));
+        differing
+            .map(|(rule, _)| self.policy.rules[rule.0].then)
+            .fold(self.owed.then, Then::max)
+    }
+
+    /// Starts the waiting server once nothing of the old one is left.
+    pub(super) fn start(&mut self, now: Instant) {
+        let gone = !self
+            .leaving
+            .iter()
+            .any(|leaving| matches!(leaving.who, Who::Server(_)));
+        let Some(policy) = self
+            .policy
+            .server
+            .as_ref()
+            .filter(|_| self.waiting() && gone)
+        else {
+            return;
+        };
+        // Until it is executed: how long the guardian may take, which tries again while the system is busy.
+        let limit = policy.ready_timeout.max(SPAWN_LIMIT);
+        self.jobs += 1;
+        self.generations += 1;
+        let (job, generation) = (JobId(self.jobs), GenerationId(self.generations));
+        let started_with = self.outputs.finals.clone();
+        let server = Server {
+            job,
+            generation,
+            pid: None,
+            started_at: now,
+            ready_at: None,
+            started_with,
+        };
+        self.owed.then = Then::Nothing;
+        self.crashes.retry_at = None;
+        let next = self.next.as_mut().expect("waiting in next");
+        next.stage = Stage::Starting(Starting {
+            server,
+            ready_by: now + limit,
+            listening: false,
+        });
+        self.effects.push(Effect::Start { job, generation });
+    }
+}
