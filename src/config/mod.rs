@@ -1,20 +1,30 @@
 //! What to watch, what to run and what to serve: the one description that everything else works from.
 //!
-//! Pure data. `file` reads it from `devwatch.toml`, `detect` derives it from the project's own files.
+//! Pure data. `file` reads it from `devwatch.toml`, `detect` derives it from the project's own files, `init` writes
+//! it down as a `devwatch.toml`.
 
-use std::collections::BTreeMap;
+pub mod diagnostic;
+pub mod file;
+mod globs;
+mod parse;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use globset::GlobSet;
 use nix::sys::signal::Signal;
 use regex::Regex;
 
-use crate::supervisor::plan::Then;
+use crate::supervisor::plan::{RuleId, Then};
+
+pub use globs::{BadGlob, Globs};
 
 /// Everything devwatch was told, from whichever source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The folder on which globs, working directories and `.devwatch/` hang: absolute, symlinks resolved.
     pub root: PathBuf,
@@ -70,7 +80,7 @@ pub enum Poll {
 }
 
 /// One `[[rule]]`: globs, optionally a command, and what it means for the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// As configured, or `rule-N` counted from 1.
     pub name: String,
@@ -116,7 +126,7 @@ pub enum Command {
 }
 
 /// `[server]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// What to run.
     pub run: Command,
@@ -176,7 +186,7 @@ pub struct Stop {
 }
 
 /// `[server] ready`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// What shows it.
     pub by: ReadyBy,
@@ -238,23 +248,421 @@ pub enum OnFailure {
     Cold,
 }
 
-/// Globs anchored at the root, `!` to exclude: a path belongs when at least one plain glob and no `!` glob matches.
-#[derive(Clone, Debug, Default)]
-pub struct Globs {
-    /// As written.
-    pub patterns: Vec<String>,
-    include: GlobSet,
-    exclude: GlobSet,
-}
-
-impl Globs {
-    /// Whether `path` belongs. `path` is relative to the root (`../lib/x.go` for an extra root).
-    pub fn matches(&self, path: &Path) -> bool {
-        self.include.is_match(path) && !self.exclude.is_match(path)
+impl Config {
+    /// `path` as an absolute path: below the root where it is relative, without `.` and `..`.
+    pub fn absolute(&self, path: &Path) -> PathBuf {
+        resolve(&self.root, path)
     }
 
-    /// Whether nothing can ever match.
-    pub fn is_empty(&self) -> bool {
-        self.include.is_empty()
+    /// The absolute `path` as the globs see it: relative to the root, `../lib/x.go` outside of it.
+    pub fn relative(&self, path: &Path) -> PathBuf {
+        relative(&self.root, path)
+    }
+
+    /// Folders outside the root, absolute, that the globs of `files` reach into, such as `/work/lib` for
+    /// `../lib/**`. None lies inside another or inside the root; one may hold the root, as for `../*.md`.
+    pub fn watch_roots(&self) -> Vec<PathBuf> {
+        let mut roots = BTreeSet::new();
+        for rule in &self.rules {
+            for folder in rule.files.folders() {
+                let folder = self.absolute(&folder);
+                if !folder.starts_with(&self.root) {
+                    roots.insert(folder);
+                }
+            }
+        }
+        // Ordered by components, so a folder comes before what lies in it.
+        let mut kept: Vec<PathBuf> = Vec::new();
+        for root in roots {
+            if !kept.iter().any(|outer| root.starts_with(outer)) {
+                kept.push(root);
+            }
+        }
+        kept
+    }
+
+    /// Files, absolute, that are watched even where an ignore rule would hide them: the entries of `files` without
+    /// wildcards, and the env files. They need not exist.
+    pub fn always_watched(&self) -> Vec<PathBuf> {
+        let named = self
+            .rules
+            .iter()
+            .flat_map(|rule| rule.files.literals())
+            .map(|path| self.absolute(&path));
+        let env_files = self
+            .server
+            .iter()
+            .flat_map(|server| server.env_file.iter().cloned());
+        named
+            .chain(env_files)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// The executable of the server, absolute, where it is an output of a rule: what a new generation differs in.
+    /// None for a shell line, for a program from `PATH`, and for one that no rule writes.
+    pub fn artefact(&self) -> Option<PathBuf> {
+        let server = self.server.as_ref()?;
+        let program = match &server.run {
+            Command::Argv(argv) => argv.first()?,
+            Command::Shell(_) => return None,
+        };
+        // Without a slash it is looked up in `PATH`, even where a file of that name lies in the folder.
+        if !program.contains('/') {
+            return None;
+        }
+        let path = resolve(&server.cwd, Path::new(program));
+        let seen = self.relative(&path);
+        self.rules
+            .iter()
+            .any(|rule| rule.outputs.matches(&seen))
+            .then_some(path)
+    }
+
+    /// Whether `path`, relative to the root, is a final output of `rule`: one that no other rule's `files` match.
+    /// A rule's own `files` do not count, because its own outputs never trigger it.
+    pub fn is_final_output(&self, rule: RuleId, path: &Path) -> bool {
+        self.rules
+            .get(rule.0)
+            .is_some_and(|writer| writer.outputs.matches(path))
+            && !self
+                .rules
+                .iter()
+                .enumerate()
+                .any(|(index, reader)| index != rule.0 && reader.files.matches(path))
+    }
+}
+
+impl Rule {
+    /// A rule that only means a restart: no command, no outputs, working in `root`.
+    pub fn new(name: impl Into<String>, files: Globs, root: &Path) -> Rule {
+        Rule {
+            name: name.into(),
+            line: 0,
+            files,
+            run: None,
+            outputs: Globs::default(),
+            then: Then::Restart,
+            env: BTreeMap::new(),
+            cwd: root.to_path_buf(),
+            timeout: None,
+            problems: Problems::default(),
+        }
+    }
+}
+
+impl Server {
+    /// A server with every default, working in `root`.
+    pub fn new(run: Command, root: &Path) -> Server {
+        Server {
+            run,
+            restart: Restart::default(),
+            listen: Vec::new(),
+            env: BTreeMap::new(),
+            env_file: Vec::new(),
+            cwd: root.to_path_buf(),
+            stop: Stop::default(),
+            ready: Ready::default(),
+            hot: Hot::default(),
+        }
+    }
+}
+
+impl Command {
+    /// As a person would type it: words quoted where a shell needs it; a shell line as it is.
+    pub fn display(&self) -> String {
+        match self {
+            Command::Argv(argv) => {
+                let words: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
+                words.join(" ")
+            }
+            Command::Shell(line) => line.clone(),
+        }
+    }
+}
+
+/// `scheme://host:port`, or `unix:/path`: as `listen` would be written, in full.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Tcp(address) => write!(f, "{}://{address}", self.name),
+            Address::Unix(path) if self.name == value::DEFAULT_NAME => {
+                write!(f, "unix:{}", path.display())
+            }
+            Address::Unix(path) => write!(f, "{}://unix:{}", self.name, path.display()),
+        }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            ignore: Vec::new(),
+            debounce: Duration::from_millis(30),
+            max_wait: Duration::from_secs(1),
+            poll: Poll::default(),
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Stop {
+        Stop {
+            signal: Signal::SIGTERM,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Ready {
+    fn default() -> Ready {
+        Ready {
+            by: ReadyBy::default(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Hot {
+    fn default() -> Hot {
+        Hot {
+            mode: None,
+            preset: None,
+            signal: Signal::SIGHUP,
+            drain: Duration::from_secs(5),
+            fork_timeout: Duration::from_secs(2),
+            on_failure: OnFailure::default(),
+        }
+    }
+}
+
+/// Regular expressions are the same when they are written the same.
+impl PartialEq for ReadyBy {
+    fn eq(&self, other: &ReadyBy) -> bool {
+        match (self, other) {
+            (ReadyBy::Log(a), ReadyBy::Log(b)) => a.as_str() == b.as_str(),
+            (ReadyBy::Http(a), ReadyBy::Http(b)) => a == b,
+            (ReadyBy::Delay(a), ReadyBy::Delay(b)) => a == b,
+            (ReadyBy::Accepting, ReadyBy::Accepting) | (ReadyBy::Notify, ReadyBy::Notify) => true,
+            (
+                ReadyBy::Accepting
+                | ReadyBy::Log(_)
+                | ReadyBy::Http(_)
+                | ReadyBy::Notify
+                | ReadyBy::Delay(_),
+                ReadyBy::Accepting
+                | ReadyBy::Log(_)
+                | ReadyBy::Http(_)
+                | ReadyBy::Notify
+                | ReadyBy::Delay(_),
+            ) => false,
+        }
+    }
+}
+
+impl Eq for ReadyBy {}
+
+/// `word` as a shell would read it back. Only what a shell cannot hold at all (NUL) is shown as it is.
+fn quoted(word: &str) -> String {
+    // shlex also quotes `=`, which only means something in front of the program: `-buildvcs=false` is read easier bare.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    let assigns = !word.starts_with('-') && word.contains('=');
+    if !word.is_empty() && word.chars().all(is_plain) && !assigns {
+        return word.to_string();
+    }
+    shlex::try_quote(word).map_or_else(|_| word.to_string(), |quoted| quoted.into_owned())
+}
+
+/// `path` seen from `folder`, without `.` and `..`. By the letters alone: the root has no symlinks left in it, and
+/// a link further down is followed by the kernel, not here.
+fn resolve(folder: &Path, path: &Path) -> PathBuf {
+    let mut resolved = PathBuf::new();
+    for component in folder.join(path).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                resolved.push(component)
+            }
+        }
+    }
+    resolved
+}
+
+/// The absolute `path` as one would write it in `folder`; both without `.` and `..`.
+fn relative(folder: &Path, path: &Path) -> PathBuf {
+    let mut up = PathBuf::new();
+    for base in folder.ancestors() {
+        if let Ok(rest) = path.strip_prefix(base) {
+            // Component by component: joining an empty rest would leave a slash at the end.
+            up.extend(rest);
+            return up;
+        }
+        up.push(OsStr::new(".."));
+    }
+    path.to_path_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(patterns: &[&str]) -> Globs {
+        Globs::new(patterns).expect("good globs")
+    }
+
+    fn config(rules: Vec<Rule>, server: Option<Server>) -> Config {
+        Config {
+            root: PathBuf::from("/work/app"),
+            origin: Origin::CommandLine,
+            watch: Watch::default(),
+            rules,
+            server,
+        }
+    }
+
+    fn rule(files: &[&str], outputs: &[&str]) -> Rule {
+        Rule {
+            outputs: globs(outputs),
+            ..Rule::new("r", globs(files), Path::new("/work/app"))
+        }
+    }
+
+    fn server(cwd: &str, argv: &[&str]) -> Server {
+        Server::new(
+            Command::Argv(argv.iter().map(|word| word.to_string()).collect()),
+            Path::new(cwd),
+        )
+    }
+
+    #[test]
+    fn watch_roots_are_the_outermost_folders_outside_the_root() {
+        let config = config(
+            vec![
+                rule(
+                    &[
+                        "src/**",
+                        "**/*.rs",
+                        "../lib/**",
+                        "../lib/deep/**/*.go",
+                        "!../not/**",
+                    ],
+                    &[],
+                ),
+                rule(
+                    &["../../shared/proto/*.proto", "../one.toml", "../app/src/**"],
+                    &[],
+                ),
+            ],
+            None,
+        );
+        assert_eq!(
+            config.watch_roots(),
+            [PathBuf::from("/shared/proto"), PathBuf::from("/work/lib")]
+        );
+    }
+
+    #[test]
+    fn named_files_and_env_files_are_always_watched() {
+        let mut server = server("/work/app", &["x"]);
+        server.env_file.push(PathBuf::from("/work/app/.env"));
+        let config = config(
+            vec![rule(
+                &["./go.mod", "../one.toml", "**/*.go", "!gen.go"],
+                &[],
+            )],
+            Some(server),
+        );
+        let expected = ["/work/app/.env", "/work/app/go.mod", "/work/one.toml"].map(PathBuf::from);
+        assert_eq!(config.always_watched(), expected);
+    }
+
+    #[test]
+    fn the_artefact_is_the_program_that_a_rule_writes() {
+        let outputs = [".devwatch/bin/*", "../out/app", "name"];
+        for (cwd, program, expected) in [
+            (
+                "/work/app",
+                ".devwatch/bin/api",
+                Some("/work/app/.devwatch/bin/api"),
+            ),
+            (
+                "/work/app",
+                "./.devwatch/bin/api",
+                Some("/work/app/.devwatch/bin/api"),
+            ),
+            (
+                "/work/app/web",
+                "../.devwatch/bin/api",
+                Some("/work/app/.devwatch/bin/api"),
+            ),
+            (
+                "/work/app",
+                "/work/app/.devwatch/bin/api",
+                Some("/work/app/.devwatch/bin/api"),
+            ),
+            ("/work/app", "../out/app", Some("/work/out/app")),
+            ("/work/app", "/usr/bin/python3", None),
+            ("/work/app", "name", None),
+            ("/work/app/web", ".devwatch/bin/api", None),
+        ] {
+            let config = config(
+                vec![rule(&["**/*"], &outputs)],
+                Some(server(cwd, &[program, "-v"])),
+            );
+            assert_eq!(
+                config.artefact(),
+                expected.map(PathBuf::from),
+                "{program} in {cwd}"
+            );
+        }
+    }
+
+    #[test]
+    fn final_outputs_are_read_by_no_other_rule() {
+        let config = config(
+            vec![
+                rule(&["proto/**"], &["gen/**"]),
+                rule(&["**/*.go"], &["bin/api", "own.go"]),
+            ],
+            None,
+        );
+        let is_final = |rule, path: &str| config.is_final_output(RuleId(rule), Path::new(path));
+        assert!(!is_final(0, "gen/a.go"));
+        assert!(is_final(0, "gen/a.json"));
+        assert!(is_final(1, "bin/api"));
+        assert!(is_final(1, "own.go"));
+        assert!(!is_final(1, "main.go"));
+        assert!(!is_final(7, "bin/api"));
+    }
+
+    #[test]
+    fn a_command_is_shown_as_it_would_be_typed() {
+        let argv = Command::Argv(
+            ["go", "build", "-o=x", "-ldflags=-X a=b", "", "A=b"]
+                .map(String::from)
+                .to_vec(),
+        );
+        assert_eq!(argv.display(), "go build -o=x '-ldflags=-X a=b' '' 'A=b'");
+        assert_eq!(
+            Command::Shell("make && ./x".into()).display(),
+            "make && ./x"
+        );
+    }
+
+    #[test]
+    fn relative_and_absolute_are_inverse() {
+        let config = config(vec![], None);
+        for path in ["/work/app/a/b", "/work/lib/x", "/etc/x", "/work", "/"] {
+            let path = Path::new(path);
+            assert_eq!(config.absolute(&config.relative(path)), path);
+        }
+        assert_eq!(
+            config.relative(Path::new("/work/lib/x")),
+            Path::new("../lib/x")
+        );
     }
 }
