@@ -3,9 +3,11 @@
 //! Pure data. `file` reads it from `devwatch.toml`, `detect` derives it from the project's own files, `init` writes
 //! it down as a `devwatch.toml`.
 
+pub mod detect;
 pub mod diagnostic;
 pub mod file;
 mod globs;
+pub mod init;
 mod parse;
 mod value;
 
