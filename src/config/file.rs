@@ -440,6 +440,12 @@ mod tests {
         folder
     }
 
+    /// `text` with the temp folder called ROOT, however it is shown from where the tests run.
+    fn anonymous(text: &str, root: &Path) -> String {
+        let text = text.replace(&root.display().to_string(), "ROOT");
+        text.replace(&shown(root).display().to_string(), "ROOT")
+    }
+
     const GOOD: &str = "[server]\nrun = \"./x\"\n[[rule]]\nfiles = [\"**/*\"]\n";
 
     #[test]
@@ -482,9 +488,7 @@ mod tests {
             ("sub/x", ""),
         ]);
         let error = find_below(&tree.path().join("sub"), None).expect_err("two");
-        let text = error
-            .to_string()
-            .replace(&tree.path().display().to_string(), "ROOT");
+        let text = anonymous(&error.to_string(), tree.path());
         expect!["ROOT/devwatch.toml and ROOT/.config/devwatch.toml both exist; remove one, or name one with -c FILE"].assert_eq(&text);
     }
 
@@ -546,8 +550,7 @@ mod tests {
         nix::unistd::mkfifo(&root.join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
         let error = |name: &str| {
             let text = load(&root.join(name), root).expect_err(name).to_string();
-            text.replace(&root.display().to_string(), "ROOT")
-                .replace('\u{fffd}', "<?>")
+            anonymous(&text, root).replace('\u{fffd}', "<?>")
         };
         expect![[r#"
             error: the file is not UTF-8
@@ -615,6 +618,6 @@ run = "./x"
             ROOT/devwatch.toml:8:44: "srv" is a folder; write "srv/**"
             ROOT/devwatch.toml:8:51: "go.mdo" does not exist; did you mean "go.mod"?
             ROOT/devwatch.toml:8:71: "lost/x.toml" matches no file: its folder does not exist
-            ROOT/devwatch.toml:8:99: "ignored/**" matches no file; ignored folders do not count"#]].assert_eq(&text.replace(&root.display().to_string(), "ROOT"));
+            ROOT/devwatch.toml:8:99: "ignored/**" matches no file; ignored folders do not count"#]].assert_eq(&anonymous(&text, &root));
     }
 }
