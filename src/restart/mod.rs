@@ -1,1 +1,7 @@
-//! 5 RESTART. skeleton
+//! 5 RESTART. What the station knows and holds; what it decides is the supervisor's.
+//!
+//! `sockets` holds what the server listens on, `environment` says what a server is started with, `evidence` reads
+//! from the kernel who takes connections, `notify_socket` hears a server say that it is ready, and `ready` watches a
+//! new generation until one of these shows it.
+
+pub mod environment;
