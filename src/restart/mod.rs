@@ -5,3 +5,8 @@
 //! new generation until one of these shows it.
 
 pub mod environment;
+pub mod evidence;
+pub mod sockets;
+
+#[cfg(test)]
+mod trial;
