@@ -6,6 +6,8 @@
 
 pub mod environment;
 pub mod evidence;
+pub mod notify_socket;
+pub mod ready;
 pub mod sockets;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::os::fd::BorrowedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -137,4 +138,30 @@ pub(super) fn have_ipv6() -> bool {
         println!("skipped: no IPv6 loopback");
     }
     have
+}
+
+/// Compiling two programs at once on a small machine only makes both late.
+pub(super) fn go_build(folder: &std::path::Path, source: &str) -> String {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    std::fs::write(folder.join("go.mod"), "module trial\n\ngo 1.21\n")
+        .expect("the folder can be written to");
+    std::fs::write(folder.join("main.go"), source).expect("the folder can be written to");
+    let built = Command::new("go")
+        .args(["build", "-buildvcs=false", "-o", "server", "."])
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOTOOLCHAIN", "local")
+        .current_dir(folder)
+        .output()
+        .expect("go is on PATH");
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    folder
+        .join("server")
+        .to_str()
+        .expect("temp folders have plain names")
+        .to_owned()
 }
