@@ -1,1 +1,582 @@
-//! 4 BUILD. skeleton
+//! 4 BUILD. Starts builds and servers, ends them with everything below them, and tells what became of them.
+//!
+//! [`Guardian`] is devwatch's end of it. It decides nothing and waits for nothing: it passes orders on, and a
+//! thread reports what happened. The processes:
+//!
+//! ```text
+//! devwatch ──── line ──── guardian          own session; kills everything when devwatch is gone
+//!    │ │                     │ fork
+//!    │ └───── line ─────── keeper           one per job; nothing below it gets away
+//!    │                       │ fork, exec
+//!    └── stdout, stderr ──── main process   own session; what it starts stays below the keeper
+//! ```
+//!
+//! devwatch, guardian and keeper cover each other: whichever is killed, even with SIGKILL, another one kills
+//! what hung below it. Only killing devwatch, the guardian and a keeper at the same moment leaves that
+//! keeper's grandchildren. Outside Linux a process that leaves its group and loses its parent gets away.
+
+mod failure;
+mod guardian;
+mod keeper;
+mod kernel;
+mod kill;
+mod lines;
+mod notes;
+mod output;
+mod spawn;
+pub mod tree;
+mod wire;
+
+pub use failure::{SpawnError, SpawnFailure};
+pub use guardian::guardian_main;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal, PipeWriter, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
+use regex::Regex;
+
+use crate::supervisor::generation::JobId;
+use failure::Attempt;
+use lines::{Tail, Watch};
+use output::{Errand, Listening, Phase, Reader};
+use wire::{MOST_DESCRIPTORS, Modes, Order, Request};
+
+/// How long devwatch waits at its own end for the guardian to finish; it finishes without devwatch as well.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// What to run.
+#[derive(Debug)]
+pub struct Spec {
+    /// Program and arguments. A program without a slash is looked for in the PATH of `env`.
+    pub argv: Vec<OsString>,
+    /// The complete environment; nothing is inherited. `LISTEN_PID` is set, or removed, by the keeper.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// What the program finds at descriptors 3, 4, ...: at most 190. With any, `LISTEN_PID` is its pid.
+    pub inherit: Vec<OwnedFd>,
+    /// A line of its output to be told about, once.
+    pub ready_line: Option<Regex>,
+}
+
+/// What happened. Of each job: either `SpawnFailed` alone, or `Spawned`, then `Exited`, then `TreeGone`.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The main process executes its program.
+    Spawned {
+        /// Which job.
+        job: JobId,
+        /// Its main process.
+        pid: Pid,
+    },
+    /// It could not be started. Nothing more comes of this job.
+    SpawnFailed {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        error: SpawnError,
+    },
+    /// The main process ended, and all that it had printed has been handed on. What it started may live on.
+    Exited {
+        /// Which job.
+        job: JobId,
+        /// How. SIGKILL also if its keeper was killed, when nobody saw it end.
+        status: ExitStatus,
+        /// Its last lines, both streams: at most 10, at most 4 KiB.
+        last: Vec<String>,
+    },
+    /// Nothing of the job is left. Nothing more comes of it.
+    TreeGone {
+        /// Which job.
+        job: JobId,
+    },
+    /// Somebody signalled the job's keeper: a server that takes its parent for its predecessor.
+    Signalled {
+        /// Which job.
+        job: JobId,
+        /// Which signal.
+        signal: Signal,
+        /// Who sent it.
+        by: Pid,
+    },
+    /// A line matched [`Spec::ready_line`].
+    ReadyLine {
+        /// Which job.
+        job: JobId,
+    },
+    /// The guardian was killed. Everything below it is dead by now, and every job's last report has come.
+    /// [`Guardian::revive`] starts another one.
+    GuardianLost,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It exited with this code, 0 to 255.
+    Code(i32),
+    /// This signal killed it; with `true` it dumped core.
+    Signal(i32, bool),
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The main process alone.
+    Main,
+    /// Everything below the job's keeper.
+    Tree,
+}
+
+/// One of the two streams of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// stdout.
+    Out,
+    /// stderr.
+    Err,
+}
+
+/// Takes what jobs print.
+pub trait Output: Send {
+    /// Takes the next bytes, as they were written. While it works, nothing is read and nothing reported.
+    fn write(&mut self, job: JobId, stream: Stream, bytes: &[u8]);
+}
+
+/// devwatch's end of the guardian. When it is dropped, or devwatch ends in whatever way, every job is killed
+/// with everything that it has started.
+pub struct Guardian {
+    executable: PathBuf,
+    lock: Option<OwnedFd>,
+    terminal: Option<(OwnedFd, Modes)>,
+    pid: Pid,
+    line: Mutex<UnixStream>,
+    lines: Lines,
+    errands: Sender<Errand>,
+    bell: PipeWriter,
+    /// Ends when the reader does.
+    reader: Receiver<()>,
+}
+
+impl Guardian {
+    /// Starts the guardian and the thread that calls `output` and `report`.
+    ///
+    /// devwatch becomes the subreaper of what the guardian would leave if it were killed. A `lock` stays held
+    /// until the guardian has gone too. If stdin or stderr is a terminal, the guardian puts it back to what it
+    /// is now should devwatch be killed, so this comes before any change to it.
+    ///
+    /// # Errors
+    /// No descriptors or processes are left.
+    pub fn start(
+        output: Box<dyn Output>,
+        report: impl FnMut(Report) + Send + 'static,
+        lock: Option<&File>,
+    ) -> Result<Guardian> {
+        Guardian::start_with(&executable(), output, report, lock)
+    }
+
+    /// As [`Guardian::start`], with another executable that runs [`guardian_main`] on `__guardian`.
+    ///
+    /// # Errors
+    /// As there, and the executable cannot be executed.
+    pub fn start_with(
+        executable: &Path,
+        output: Box<dyn Output>,
+        report: impl FnMut(Report) + Send + 'static,
+        lock: Option<&File>,
+    ) -> Result<Guardian> {
+        kernel::become_subreaper().context("cannot become a subreaper")?;
+        let lock = lock
+            .map(|file| file.as_fd().try_clone_to_owned())
+            .transpose()
+            .context("cannot share the lock")?;
+        let terminal = terminal();
+        let (line, child) = start_guardian(executable, lock.as_ref(), terminal.as_ref())?;
+        let pid = pid_of(&child);
+        let (errands, inbox) = channel();
+        let (listener, bell) = io::pipe().context("cannot make a pipe")?;
+        let lines = Lines::default();
+        let reader = Reader::new(inbox, listener.into(), lines.clone(), output, report);
+        let (alive, ended) = channel();
+        std::thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn(move || {
+                let _alive: Sender<()> = alive;
+                reader.run();
+            })
+            .context("cannot start a thread")?;
+        let reader_line = line
+            .try_clone()
+            .context("cannot share the guardian's line")?;
+        let guardian = Guardian {
+            executable: executable.to_owned(),
+            lock,
+            terminal,
+            pid,
+            line: Mutex::new(line),
+            lines,
+            errands,
+            bell,
+            reader: ended,
+        };
+        guardian.tell(Errand::Attach(reader_line, child));
+        Ok(guardian)
+    }
+
+    /// Asks for a job. What comes of it is reported; `job` must never have been used before.
+    ///
+    /// # Errors
+    /// The guardian is gone, descriptors ran out, or `spec` cannot be executed by any system (no program, a
+    /// zero byte, too many descriptors). Then nothing is reported.
+    pub fn spawn(&self, job: JobId, spec: Spec) -> Result<()> {
+        ensure!(
+            spec.inherit.len() + 3 <= MOST_DESCRIPTORS,
+            "cannot hand on {} descriptors",
+            spec.inherit.len()
+        );
+        let attempt = Attempt {
+            program: spec.argv.first().context("no program to start")?.clone(),
+            path: spec
+                .env
+                .iter()
+                .find(|(name, _)| name == "PATH")
+                .map(|(_, value)| value.clone()),
+            cwd: std::path::absolute(&spec.cwd).context("no working directory")?,
+        };
+        let frame = frame(job, &spec, &attempt.cwd)?;
+        let (ours, keepers) = UnixStream::pair().context("cannot make a line to a keeper")?;
+        ours.set_nonblocking(true)
+            .context("cannot set up a line to a keeper")?;
+        let (out, out_writer) = io::pipe().context("cannot make a pipe")?;
+        let (err, err_writer) = io::pipe().context("cannot make a pipe")?;
+        for reader in [out.as_fd(), err.as_fd()] {
+            // Only our ends: the writers' are what the job sees, and it may not expect them not to block.
+            fcntl(reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context("cannot set up a pipe")?;
+        }
+        let ours = Arc::new(ours);
+        self.lines.insert(job, ours.clone());
+        self.tell(Errand::Listen(
+            job,
+            Box::new(Listening {
+                line: Some(ours),
+                out: Some(out.into()),
+                err: Some(err.into()),
+                attempt,
+                ready: spec.ready_line.map(Watch::new),
+                tail: Tail::default(),
+                phase: Phase::Asked,
+            }),
+        ));
+        let mut descriptors: Vec<BorrowedFd<'_>> =
+            vec![keepers.as_fd(), out_writer.as_fd(), err_writer.as_fd()];
+        descriptors.extend(spec.inherit.iter().map(AsFd::as_fd));
+        let sent = wire::send(&self.line(), &frame, &descriptors);
+        if sent.is_err() {
+            self.lines.remove(job);
+            self.tell(Errand::Forget(job));
+        }
+        sent.context("the guardian is gone")
+    }
+
+    /// Signals a job; without effect once it is gone. Every signal that asks for something is followed by
+    /// SIGCONT, since a stopped process would not notice it.
+    pub fn signal(&self, job: JobId, signal: Signal, target: Target) {
+        let tree = match target {
+            Target::Main => false,
+            Target::Tree => true,
+        };
+        self.lines.order(
+            job,
+            Order::Signal {
+                signal: signal as i32,
+                tree,
+            },
+        );
+    }
+
+    /// Kills a job with everything that it has started; without effect once it is gone. `Exited`, if it has
+    /// not come yet, and `TreeGone` follow.
+    pub fn kill(&self, job: JobId) {
+        self.lines.order(job, Order::KillTree);
+    }
+
+    /// The keeper of a job: known from `Spawned` to `TreeGone`.
+    pub fn keeper(&self, job: JobId) -> Option<Pid> {
+        self.lines.keeper(job)
+    }
+
+    /// The guardian's process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Starts another guardian after [`Report::GuardianLost`].
+    ///
+    /// # Errors
+    /// As [`Guardian::start`].
+    pub fn revive(&mut self) -> Result<()> {
+        let (line, child) =
+            start_guardian(&self.executable, self.lock.as_ref(), self.terminal.as_ref())?;
+        self.pid = pid_of(&child);
+        let reader_line = line
+            .try_clone()
+            .context("cannot share the guardian's line")?;
+        self.line = Mutex::new(line);
+        self.tell(Errand::Attach(reader_line, child));
+        Ok(())
+    }
+
+    /// Ends every job with everything below it, and the guardian. Waits for that, at most 2 s. Output is still
+    /// handed on, but nothing is reported any more.
+    pub fn shutdown(self) {}
+
+    fn line(&self) -> MutexGuard<'_, UnixStream> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, errand: Errand) {
+        // If the reader has gone (its callback panicked), so has devwatch in a moment.
+        let _ = self.errands.send(errand);
+        let _ = (&self.bell).write(&[0]);
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        self.tell(Errand::Close);
+        // The guardian takes that for the end of devwatch.
+        let _ = self.line().shutdown(Shutdown::Write);
+        match self.reader.recv_timeout(LAST_WAIT) {
+            // It never sends anything: it ends.
+            Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+impl fmt::Debug for Guardian {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guardian")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ExitStatus {
+    /// Whether it exited with 0.
+    pub fn success(self) -> bool {
+        self == ExitStatus::Code(0)
+    }
+
+    fn from_wait(status: i32) -> ExitStatus {
+        if libc::WIFSIGNALED(status) {
+            ExitStatus::Signal(libc::WTERMSIG(status), libc::WCOREDUMP(status))
+        } else {
+            ExitStatus::Code(libc::WEXITSTATUS(status))
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            ExitStatus::Code(code) => write!(f, "exit {code}"),
+            ExitStatus::Signal(signal, core) => {
+                match Signal::try_from(signal) {
+                    Ok(signal) => write!(f, "killed by {signal}")?,
+                    Err(_) => write!(f, "killed by signal {signal}")?,
+                }
+                f.write_str(if core { ", core dumped" } else { "" })
+            }
+        }
+    }
+}
+
+/// The lines to all keepers, for the client to give orders and for the reader to end them.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<BTreeMap<JobId, Line>>>);
+
+struct Line {
+    to: Arc<UnixStream>,
+    keeper: Option<Pid>,
+}
+
+impl Lines {
+    fn insert(&self, job: JobId, to: Arc<UnixStream>) {
+        self.all().insert(job, Line { to, keeper: None });
+    }
+
+    fn introduce(&self, job: JobId, keeper: Pid) {
+        self.all()
+            .entry(job)
+            .and_modify(|line| line.keeper = Some(keeper));
+    }
+
+    fn remove(&self, job: JobId) {
+        self.all().remove(&job);
+    }
+
+    fn keeper(&self, job: JobId) -> Option<Pid> {
+        self.all().get(&job)?.keeper
+    }
+
+    fn order(&self, job: JobId, order: Order) {
+        if let Some(line) = self.all().get(&job) {
+            // It fails if the keeper is gone, which is reported elsewhere, or if it has not taken up hundreds
+            // of orders, among which one more makes no difference.
+            let _ = (&*line.to).write(&order.encode());
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<JobId, Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The guardians of this process. One, outside of tests. Held while one is started, so that nobody takes the
+/// newcomer for an orphan.
+fn guardians() -> MutexGuard<'static, BTreeSet<Pid>> {
+    static GUARDIANS: Mutex<BTreeSet<Pid>> = Mutex::new(BTreeSet::new());
+    GUARDIANS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This program, even if its file has been replaced by a new build meanwhile.
+fn executable() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        PathBuf::from("/proc/self/exe")
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("devwatch"))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the guardian is the one process that devwatch starts itself"
+)]
+fn start_guardian(
+    executable: &Path,
+    lock: Option<&OwnedFd>,
+    terminal: Option<&(OwnedFd, Modes)>,
+) -> Result<(UnixStream, Child)> {
+    let (ours, theirs) = UnixStream::pair().context("cannot make a line to the guardian")?;
+    let lock = lock.map(AsRawFd::as_raw_fd);
+    let screen = terminal.map(|(fd, _)| fd.as_raw_fd());
+    let name = |fd: Option<i32>| fd.map_or_else(|| guardian::NONE.to_owned(), |fd| fd.to_string());
+    let handed_on = [Some(theirs.as_raw_fd()), lock, screen];
+    let mut command = Command::new(executable);
+    command
+        .arg0("dw-guard")
+        .arg("__guardian")
+        .args(handed_on.map(name));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: between fork and exec the closure only makes async-signal-safe calls.
+    unsafe {
+        command.pre_exec(move || {
+            // Out of our terminal's and our process group's reach, and deaf until it has set itself up.
+            Errno::result(libc::setsid())?;
+            SigSet::all().thread_set_mask()?;
+            for fd in handed_on.into_iter().flatten() {
+                let fd = BorrowedFd::borrow_raw(fd);
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            Ok(())
+        });
+    }
+    let mut guardians = guardians();
+    let child = command
+        .spawn()
+        .with_context(|| format!("cannot start the guardian ({})", executable.display()))?;
+    guardians.insert(pid_of(&child));
+    drop(guardians);
+    let hello = Request::Hello(terminal.map(|(_, modes)| modes.clone()));
+    wire::send(&ours, &hello.encode(), &[]).context("the guardian went at once")?;
+    Ok((ours, child))
+}
+
+/// Reaps a guardian.
+fn bury(child: &mut Child) {
+    let _ = child.wait();
+    guardians().remove(&pid_of(child));
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Our terminal, and how it is set up now.
+fn terminal() -> Option<(OwnedFd, Modes)> {
+    let terminal = if io::stdin().is_terminal() {
+        io::stdin().as_fd().try_clone_to_owned()
+    } else if io::stderr().is_terminal() {
+        io::stderr().as_fd().try_clone_to_owned()
+    } else {
+        return None;
+    };
+    let terminal = terminal.ok()?;
+    let modes = guardian::modes_of(&terminal).ok()?;
+    Some((terminal, modes))
+}
+
+fn frame(job: JobId, spec: &Spec, cwd: &Path) -> Result<Vec<u8>> {
+    let variable =
+        |(name, value): &(OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let spawn = wire::Spawn {
+        job: job.0,
+        argv: spec
+            .argv
+            .iter()
+            .map(|argument| argument.as_bytes().to_vec())
+            .collect(),
+        env: spec.env.iter().map(variable).collect(),
+        cwd: cwd.to_owned().into_os_string().into_vec(),
+    };
+    let has_zero = |text: &Vec<u8>| text.contains(&0);
+    ensure!(
+        !spawn.argv.iter().chain(&spawn.env).any(has_zero) && !has_zero(&spawn.cwd),
+        "cannot start {:?}: a text contains a zero byte",
+        spec.argv
+    );
+    Ok(Request::Spawn(spawn).encode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ExitStatus;
+
+    #[test]
+    fn a_wait_status_is_read_and_said() {
+        for (status, expected, text) in [
+            (0, ExitStatus::Code(0), "exit 0"),
+            (255 << 8, ExitStatus::Code(255), "exit 255"),
+            (15, ExitStatus::Signal(15, false), "killed by SIGTERM"),
+            (
+                11 | 0x80,
+                ExitStatus::Signal(11, true),
+                "killed by SIGSEGV, core dumped",
+            ),
+            (35, ExitStatus::Signal(35, false), "killed by signal 35"),
+        ] {
+            assert_eq!(ExitStatus::from_wait(status), expected);
+            assert_eq!(expected.to_string(), text);
+        }
+    }
+}
