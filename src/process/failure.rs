@@ -97,7 +97,9 @@ impl Attempt {
             .map(|candidate| self.cwd.join(candidate))
             .filter_map(|file| fs::metadata(&file).ok().map(|metadata| (file, metadata)));
         let Some((file, metadata)) = found.next() else {
-            return if errno == Errno::EACCES {
+            // A folder of PATH that may not be searched says nothing about the name.
+            let named_by_path = self.program.as_bytes().contains(&b'/');
+            return if named_by_path && errno == Errno::EACCES {
                 SpawnFailure::Other(errno)
             } else {
                 SpawnFailure::NoProgram

@@ -29,6 +29,7 @@ use devwatch::process::{
 };
 use devwatch::supervisor::generation::JobId;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::termios::{LocalFlags, SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
@@ -304,7 +305,27 @@ fn every_deadly_signal_is_reported() {
 
 #[test]
 fn all_output_comes_before_the_exit_although_a_grandchild_holds_the_pipe() {
-    let house = House::new();
+    let (send, reports) = channel();
+    let printed = Printed::default();
+    // The reader sees the start only when the main process has ended, so that it finds all at once: start,
+    // exit, and a full pipe.
+    let report = move |report| {
+        if let Report::Spawned { pid, .. } = report {
+            eventually("the main process was reaped", || {
+                tree::process(pid).is_none()
+            });
+        }
+        let _ = send.send(report);
+    };
+    let guardian =
+        Guardian::start_with(Path::new(DEVWATCH), Box::new(printed.clone()), report, None);
+    let house = House {
+        guardian: guardian.expect("a guardian"),
+        reports,
+        printed,
+        next: AtomicU64::new(1),
+        tag: Tag::new(),
+    };
     for run in 0..50 {
         let job = house.sh("sleep $0 & yes $0 >&2 & exec head -c 60000 /dev/zero");
         house.spawned(job);
@@ -444,6 +465,22 @@ fn sockets_are_dense_from_three_and_listen_pid_is_the_child() {
 }
 
 #[test]
+fn what_is_handed_on_is_held_by_the_job_alone() {
+    let house = House::new();
+    let (mut read, write) = std::io::pipe().expect("a pipe");
+    let mut spec = house.script("exec 3>&-; echo up; sleep $0");
+    spec.inherit.push(write.into());
+    let job = house.spawn(spec);
+    house.spawned(job);
+    // The end comes although job, keeper and guardian live.
+    assert_eq!(read.read(&mut [0]).expect("the end"), 0);
+    house.wait_for_output(job, "up");
+    house.guardian.kill(job);
+    house.exited(job);
+    house.tree_gone(job);
+}
+
+#[test]
 fn without_sockets_there_is_no_listen_pid_and_the_environment_is_exact() {
     let house = House::new();
     let mut env = spec(["/usr/bin/env"]);
@@ -477,7 +514,7 @@ fn a_job_has_its_own_session_no_input_and_its_folder() {
 }
 
 #[test]
-fn a_job_starts_with_clean_signals_whatever_devwatch_has_set() {
+fn a_job_starts_with_clean_signals_and_descriptors_whatever_devwatch_has() {
     let mut client = Client::start("dirty", |_| {});
     let ours = client.after("@ours ");
     assert!(
@@ -485,6 +522,11 @@ fn a_job_starts_with_clean_signals_whatever_devwatch_has_set() {
         "{ours}"
     );
     let theirs = client.after("@theirs ");
+    assert_eq!(
+        client.after("@descriptors "),
+        "0 1 2 3",
+        "the last is the listing's own"
+    );
     assert_eq!(
         theirs,
         "SigBlk: 0000000000000000 SigIgn: 0000000000000000 SigCgt: 0000000000000000"
@@ -1293,7 +1335,10 @@ fn play_dirty(tag: &Tag) {
         // SAFETY: ignoring runs no handler.
         unsafe { signal(signo, SigHandler::SigIgn) }.expect("ignored");
     }
-    // Only now: the guardian's threads and processes inherit all that.
+    // Inherited by whatever devwatch executes: a make jobserver, say.
+    let file = File::open("/dev/null").expect("a file");
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).expect("set");
+    // Only now: the client's threads and processes inherit all that.
     let printed = Printed::default();
     let (guardian, reports) = client_guardian(printed.clone());
     let pick = |status: String| -> String {
@@ -1317,7 +1362,15 @@ fn play_dirty(tag: &Tag) {
         .spawn(JobId(1), spec(["cat", "/proc/self/status", "/dev/null"]))
         .expect("asked for");
     while reports.recv().expect("a report") != (Report::TreeGone { job: JobId(1) }) {}
+    guardian
+        .spawn(JobId(2), spec(["ls", "/proc/self/fd"]))
+        .expect("asked for");
+    while reports.recv().expect("a report") != (Report::TreeGone { job: JobId(2) }) {}
     println!("\n@theirs {}", pick(printed.text(JobId(1))));
+    println!(
+        "\n@descriptors {}",
+        printed.text(JobId(2)).lines().collect::<Vec<_>>().join(" ")
+    );
     assert!(tag.alive().is_empty());
     guardian.shutdown();
 }
