@@ -71,7 +71,7 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory.
     pub cwd: PathBuf,
-    /// What the program finds at descriptors 3, 4, ...: at most 190. With any, `LISTEN_PID` is its pid.
+    /// What the program finds at descriptors 3, 4, ...: at most 197. With any, `LISTEN_PID` is its pid.
     pub inherit: Vec<OwnedFd>,
     /// A line of its output to be told about, once.
     pub ready_line: Option<Regex>,

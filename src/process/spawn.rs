@@ -296,10 +296,13 @@ pub(super) fn errno_of(error: io::Error) -> Errno {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::io::Write;
+    use std::os::fd::{AsRawFd, RawFd};
 
+    use nix::unistd::{ForkResult, fork};
     use proptest::prelude::*;
 
-    use super::{candidates, write_number};
+    use super::{candidates, place, write_number};
 
     #[test]
     fn a_bare_name_is_searched_and_a_path_is_not() {
@@ -318,6 +321,54 @@ mod tests {
         assert_eq!(search("./go", Some("/a")), ["./go"]);
         assert_eq!(search("/x/go", None), ["/x/go"]);
         assert!(search("", Some("/a")).is_empty());
+    }
+
+    /// In a child, as it replaces the low descriptors. Each source holds one byte, its own place, and sits
+    /// where another one belongs, the middle one where it belongs itself.
+    #[test]
+    fn descriptors_that_sit_in_each_others_places_arrive() {
+        const COUNT: usize = 9;
+        let pipes: Vec<_> = (0..COUNT)
+            .map(|place| {
+                let (read, mut write) = std::io::pipe().expect("a pipe");
+                write.write_all(&[place as u8]).expect("written");
+                read
+            })
+            .collect();
+        let mut aside = [0; COUNT];
+        let mut sources = [0; COUNT + 1];
+        // SAFETY: the child only makes system calls.
+        match unsafe { fork() }.expect("a child") {
+            // SAFETY: as said; all pointers are to locals.
+            ForkResult::Child => unsafe {
+                for (aside, pipe) in aside.iter_mut().zip(&pipes) {
+                    *aside = libc::fcntl(pipe.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 500);
+                }
+                for (place, &aside) in aside.iter().enumerate() {
+                    sources[place] = (COUNT - place) as RawFd;
+                    libc::dup3(aside, sources[place], libc::O_CLOEXEC);
+                }
+                // One place is free, and the first source and the report sit outside of all places.
+                sources[0] = aside[0];
+                libc::close(COUNT as RawFd);
+                sources[COUNT] = aside[0];
+                let mut right = place(&mut sources).is_ok();
+                for place in 0..COUNT {
+                    let target = place as RawFd + 1;
+                    let mut byte = 255u8;
+                    right &= libc::fcntl(target, libc::F_GETFD) == 0;
+                    right &= libc::read(target, (&raw mut byte).cast(), 1) == 1
+                        && usize::from(byte) == place;
+                }
+                right &= sources[COUNT] > COUNT as RawFd;
+                right &= libc::fcntl(sources[COUNT], libc::F_GETFD) == libc::FD_CLOEXEC;
+                libc::_exit(if right { 0 } else { 1 })
+            },
+            ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).expect("reaped");
+                assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 0));
+            }
+        }
     }
 
     proptest! {

@@ -30,6 +30,7 @@ use devwatch::process::{
 use devwatch::supervisor::generation::JobId;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::termios::{LocalFlags, SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
@@ -153,17 +154,13 @@ struct House {
 
 impl House {
     fn new() -> House {
-        House::with_lock(None)
-    }
-
-    fn with_lock(lock: Option<&File>) -> House {
         let (send, reports) = channel();
         let printed = Printed::default();
         let guardian = Guardian::start_with(
             Path::new(DEVWATCH),
             Box::new(printed.clone()),
             move |report| drop(send.send(report)),
-            lock,
+            None,
         )
         .expect("a guardian");
         House {
@@ -472,9 +469,11 @@ fn what_is_handed_on_is_held_by_the_job_alone() {
     spec.inherit.push(write.into());
     let job = house.spawn(spec);
     house.spawned(job);
-    // The end comes although job, keeper and guardian live.
-    assert_eq!(read.read(&mut [0]).expect("the end"), 0);
     house.wait_for_output(job, "up");
+    // The end comes although job, keeper and guardian live.
+    let mut end = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut end, 10_000u16), Ok(1));
+    assert_eq!(read.read(&mut [0]).expect("the end"), 0);
     house.guardian.kill(job);
     house.exited(job);
     house.tree_gone(job);
@@ -593,6 +592,13 @@ fn what_cannot_be_started_is_said_precisely() {
         let (got, said) = house.fails(spec);
         assert_eq!(got, reason);
         assert!(said.contains(text), "{said}");
+    }
+    // The pipe by which the child tells is not hit by what it puts in place.
+    for count in [1, 5, 10, 20, 40] {
+        let mut crowded = spec(["dw-no-such-program"]);
+        let null = || OwnedFd::from(File::open("/dev/null").expect("a file"));
+        crowded.inherit = (0..count).map(|_| null()).collect();
+        assert_eq!(house.fails(crowded).0, SpawnFailure::NoProgram);
     }
     let mut nowhere = spec(["true"]);
     nowhere.cwd = folder.path().join("gone");
@@ -956,20 +962,23 @@ fn no_ordinary_signal_ends_guardian_or_keeper() {
 }
 
 #[test]
-fn the_lock_is_free_when_everything_has_gone() {
+fn the_lock_is_held_until_the_guardian_has_cleaned_up() {
     let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut client = Client::start("tree", |command| {
+        command.env("DWTEST_LOCK", file.path());
+    });
+    let guardian = client.pid_after("@guardian ");
+    eventually("the tree stands", || client.tag.alive().len() == TREE_SIZE);
     let lock = file.reopen().expect("opened");
-    lock.try_lock().expect("free at first");
-    let house = House::with_lock(Some(&lock));
-    drop(lock);
-    let job = house.sh("sleep $0; :");
-    house.spawned(job);
-    let again = file.reopen().expect("opened");
-    assert!(again.try_lock().is_err(), "the guardian holds it");
-    let House { guardian, tag, .. } = house;
-    guardian.shutdown();
-    again.try_lock().expect("free again");
-    assert!(tag.alive().is_empty());
+    kill(guardian, Signal::SIGSTOP).expect("stopped");
+    client.kill();
+    assert!(
+        lock.try_lock().is_err(),
+        "the guardian holds it although devwatch is gone"
+    );
+    kill(guardian, Signal::SIGCONT).expect("continued");
+    eventually("the lock is free", || lock.try_lock().is_ok());
+    assert!(client.tag.alive().is_empty());
 }
 
 #[test]
@@ -1240,11 +1249,13 @@ fn wait_for_the_test() {
 
 fn client_guardian(output: impl Output + 'static) -> (Guardian, Receiver<Report>) {
     let (send, reports) = channel();
+    let lock = std::env::var_os("DWTEST_LOCK").map(|path| File::open(path).expect("a lock"));
+    lock.iter().for_each(|lock| lock.try_lock().expect("free"));
     let guardian = Guardian::start_with(
         Path::new(DEVWATCH),
         Box::new(output),
         move |report| drop(send.send(report)),
-        None,
+        lock.as_ref(),
     )
     .expect("a guardian");
     (guardian, reports)
@@ -1335,9 +1346,10 @@ fn play_dirty(tag: &Tag) {
         // SAFETY: ignoring runs no handler.
         unsafe { signal(signo, SigHandler::SigIgn) }.expect("ignored");
     }
-    // Inherited by whatever devwatch executes: a make jobserver, say.
+    // Inherited by whatever devwatch executes, like a make jobserver: one low and one high.
     let file = File::open("/dev/null").expect("a file");
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).expect("set");
+    fcntl(&file, FcntlArg::F_DUPFD(500)).expect("a copy");
     // Only now: the client's threads and processes inherit all that.
     let printed = Printed::default();
     let (guardian, reports) = client_guardian(printed.clone());
