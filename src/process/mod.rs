@@ -53,6 +53,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use regex::Regex;
 
+use crate::supervisor::event::Exit;
 use crate::supervisor::generation::JobId;
 use failure::Attempt;
 use lines::{Tail, Watch};
@@ -98,8 +99,8 @@ pub enum Report {
     Exited {
         /// Which job.
         job: JobId,
-        /// How. SIGKILL also if its keeper was killed, when nobody saw it end.
-        status: ExitStatus,
+        /// How; lost if its keeper was killed, when nobody saw it end.
+        exit: Exit,
         /// Its last lines, both streams: at most 10, at most 4 KiB.
         last: Vec<String>,
     },
@@ -125,15 +126,6 @@ pub enum Report {
     /// The guardian was killed. Everything below it is dead by now, and every job's last report has come.
     /// [`Guardian::revive`] starts another one.
     GuardianLost,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitStatus {
-    /// It exited with this code, 0 to 255.
-    Code(i32),
-    /// This signal killed it; with `true` it dumped core.
-    Signal(i32, bool),
 }
 
 /// Whom a signal is for.
@@ -378,36 +370,6 @@ impl fmt::Debug for Guardian {
     }
 }
 
-impl ExitStatus {
-    /// Whether it exited with 0.
-    pub fn success(self) -> bool {
-        self == ExitStatus::Code(0)
-    }
-
-    fn from_wait(status: i32) -> ExitStatus {
-        if libc::WIFSIGNALED(status) {
-            ExitStatus::Signal(libc::WTERMSIG(status), libc::WCOREDUMP(status))
-        } else {
-            ExitStatus::Code(libc::WEXITSTATUS(status))
-        }
-    }
-}
-
-impl fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            ExitStatus::Code(code) => write!(f, "exit {code}"),
-            ExitStatus::Signal(signal, core) => {
-                match Signal::try_from(signal) {
-                    Ok(signal) => write!(f, "killed by {signal}")?,
-                    Err(_) => write!(f, "killed by signal {signal}")?,
-                }
-                f.write_str(if core { ", core dumped" } else { "" })
-            }
-        }
-    }
-}
-
 /// The lines to all keepers, for the client to give orders and for the reader to end them.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<BTreeMap<JobId, Line>>>);
@@ -556,27 +518,4 @@ fn frame(job: JobId, spec: &Spec, cwd: &Path) -> Result<Vec<u8>> {
         spec.argv
     );
     Ok(Request::Spawn(spawn).encode())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ExitStatus;
-
-    #[test]
-    fn a_wait_status_is_read_and_said() {
-        for (status, expected, text) in [
-            (0, ExitStatus::Code(0), "exit 0"),
-            (255 << 8, ExitStatus::Code(255), "exit 255"),
-            (15, ExitStatus::Signal(15, false), "killed by SIGTERM"),
-            (
-                11 | 0x80,
-                ExitStatus::Signal(11, true),
-                "killed by SIGSEGV, core dumped",
-            ),
-            (35, ExitStatus::Signal(35, false), "killed by signal 35"),
-        ] {
-            assert_eq!(ExitStatus::from_wait(status), expected);
-            assert_eq!(expected.to_string(), text);
-        }
-    }
 }

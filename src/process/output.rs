@@ -22,7 +22,8 @@ use super::failure::Attempt;
 use super::kill::kill_adopted;
 use super::lines::{Tail, Watch};
 use super::wire::{self, Answer, Kept, MESSAGE};
-use super::{ExitStatus, Lines, Output, Report, Stream};
+use super::{Lines, Output, Report, Stream};
+use crate::supervisor::event::Exit;
 use crate::supervisor::generation::JobId;
 
 /// What a pipe holds by default; one read takes it all.
@@ -265,7 +266,7 @@ impl<F: FnMut(Report)> Reader<F> {
                 self.forget(id);
                 self.tell(Report::SpawnFailed { job: id, error });
             }
-            Kept::Exited { status } => self.exited(id, ExitStatus::from_wait(status)),
+            Kept::Exited { status } => self.exited(id, from_wait(status)),
             Kept::Signalled { signal, by } => {
                 // A real-time signal has no name, and no server uses one to greet its parent.
                 if let Ok(signal) = Signal::try_from(signal) {
@@ -280,7 +281,7 @@ impl<F: FnMut(Report)> Reader<F> {
         }
     }
 
-    fn exited(&mut self, id: JobId, status: ExitStatus) {
+    fn exited(&mut self, id: JobId, exit: Exit) {
         self.drain(id);
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
@@ -289,7 +290,7 @@ impl<F: FnMut(Report)> Reader<F> {
         let last = job.tail.lines();
         self.tell(Report::Exited {
             job: id,
-            status,
+            exit,
             last,
         });
     }
@@ -315,7 +316,7 @@ impl<F: FnMut(Report)> Reader<F> {
                 self.tell(Report::SpawnFailed { job: id, error });
             }
             Phase::Spawned => {
-                self.exited(id, ExitStatus::Signal(libc::SIGKILL, false));
+                self.exited(id, Exit::Lost);
                 self.gone(id);
             }
             Phase::Exited => self.gone(id),
@@ -397,5 +398,14 @@ fn held(pipe: &OwnedFd) -> usize {
     match unsafe { fionread(pipe.as_raw_fd(), &mut count) } {
         Ok(_) => usize::try_from(count).unwrap_or(0),
         Err(_) => 0,
+    }
+}
+
+/// What `waitpid` filled in. By the system's own macros: nix's reading loses deaths by real-time signals.
+fn from_wait(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
     }
 }

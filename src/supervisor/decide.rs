@@ -141,9 +141,7 @@ impl Supervisor {
                 running.filter(|running| pending.plan.rules.contains(&running.rule))
             {
                 running = None;
-                if !touched.inspecting {
-                    self.cancel(now, touched);
-                }
+                self.cancel(now, touched);
             }
             pending.cause.join(old.cause.clone());
             pending.since = pending.since.min(old.since);
@@ -160,9 +158,7 @@ impl Supervisor {
             return true;
         }
         if let Some(running) = self.cycle.as_mut().and_then(|cycle| cycle.running.take()) {
-            if !running.inspecting {
-                self.cancel(now, running);
-            }
+            self.cancel(now, running);
         }
         if self.cycle.is_some() {
             let since = self.cycle.as_ref().expect("looked at above").since;

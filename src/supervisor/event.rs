@@ -67,8 +67,18 @@ pub enum Evidence {
     Proven,
     /// It said READY=1.
     Notified,
-    /// Time passed and it lives.
+    /// Time passed and it lives. Never said by a probe: time is the supervisor's.
     Assumed,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Evidence::Proven => "proven",
+            Evidence::Notified => "notified",
+            Evidence::Assumed => "assumed",
+        })
+    }
 }
 
 /// What somebody asked for: a key, a signal, a script.

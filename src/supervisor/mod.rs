@@ -139,6 +139,7 @@ impl Supervisor {
         });
     }
 
+    /// Ends a command before its time. One that is only being looked at has ended already.
     fn cancel(&mut self, now: Instant, running: Running) {
         if running.inspecting {
             return;

@@ -24,9 +24,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use devwatch::process::{
-    ExitStatus, Guardian, Output, Report, SpawnFailure, Spec, Stream, Target, tree,
-};
+use devwatch::process::{Guardian, Output, Report, SpawnFailure, Spec, Stream, Target, tree};
+use devwatch::supervisor::event::Exit;
 use devwatch::supervisor::generation::JobId;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -197,11 +196,11 @@ impl House {
         }
     }
 
-    fn exited(&self, job: JobId) -> (ExitStatus, Vec<String>) {
+    fn exited(&self, job: JobId) -> (Exit, Vec<String>) {
         match self.next() {
             Report::Exited {
                 job: exited,
-                status,
+                exit: status,
                 last,
             } if exited == job => (status, last),
             other => panic!("not Exited: {other:?}"),
@@ -213,7 +212,7 @@ impl House {
     }
 
     /// Runs a job to its end, of which nothing may be left.
-    fn run(&self, spec: Spec) -> (JobId, ExitStatus) {
+    fn run(&self, spec: Spec) -> (JobId, Exit) {
         let job = self.spawn(spec);
         self.spawned(job);
         let (status, _) = self.exited(job);
@@ -286,7 +285,7 @@ fn every_exit_code_is_reported() {
     let house = House::new();
     for code in 0..=255 {
         let (_, status) = house.run(house.script(&format!("exit {code}")));
-        assert_eq!(status, ExitStatus::Code(code));
+        assert_eq!(status, Exit::Code(code));
     }
 }
 
@@ -296,7 +295,7 @@ fn every_deadly_signal_is_reported() {
     // 34 and up are real-time signals.
     for number in [1, 2, 3, 6, 9, 10, 11, 12, 13, 14, 15, 24, 34, 40, 64] {
         let (_, status) = house.run(house.script(&format!("ulimit -c 0; kill -{number} $$")));
-        assert_eq!(status, ExitStatus::Signal(number, false));
+        assert_eq!(status, Exit::Signal(number));
     }
 }
 
@@ -328,7 +327,7 @@ fn all_output_comes_before_the_exit_although_a_grandchild_holds_the_pipe() {
         house.spawned(job);
         let (status, _) = house.exited(job);
         let got = house.printed.bytes(job, Stream::Out).len();
-        assert_eq!((status, got), (ExitStatus::Code(0), 60_000), "run {run}");
+        assert_eq!((status, got), (Exit::Code(0), 60_000), "run {run}");
         house.guardian.kill(job);
         house.tree_gone(job);
     }
@@ -340,7 +339,7 @@ fn a_crash_comes_with_its_last_lines() {
     let job = house.sh("seq 1 20; echo 'panic: \\0377 oops' >&2; exit 7");
     house.spawned(job);
     let (status, last) = house.exited(job);
-    assert_eq!(status, ExitStatus::Code(7));
+    assert_eq!(status, Exit::Code(7));
     assert_eq!(last.len(), 10);
     assert!(last.iter().any(|line| line.contains("panic:")), "{last:?}");
     house.tree_gone(job);
@@ -364,7 +363,7 @@ fn what_a_finished_build_leaves_runs_on_until_the_end() {
     let house = House::new();
     let job = house.sh("setsid sh -c 'sleep $0; :' $0 & exit 0");
     house.spawned(job);
-    assert_eq!(house.exited(job).0, ExitStatus::Code(0));
+    assert_eq!(house.exited(job).0, Exit::Code(0));
     eventually("the daemon runs", || house.tag.alive().len() == 2);
     house.nothing_is_reported();
     assert_eq!(house.tag.alive().len(), 2);
@@ -446,7 +445,7 @@ fn sockets_are_dense_from_three_and_listen_pid_is_the_child() {
             .collect();
         let job = house.spawn(spec);
         let pid = house.spawned(job);
-        assert_eq!(house.exited(job).0, ExitStatus::Code(0));
+        assert_eq!(house.exited(job).0, Exit::Code(0));
         house.tree_gone(job);
         let mut expected = vec![format!("pid {pid} {pid} {count}")];
         expected.extend((0..count.min(7)).map(|n| format!("file {n}")));
@@ -489,7 +488,7 @@ fn without_sockets_there_is_no_listen_pid_and_the_environment_is_exact() {
     let (job, status) = house.run(env);
     assert_eq!(
         (status, house.printed.text(job).as_str()),
-        (ExitStatus::Code(0), "A=1 = \n2\n")
+        (Exit::Code(0), "A=1 = \n2\n")
     );
 }
 
@@ -642,7 +641,7 @@ fn a_name_is_looked_for_in_the_jobs_own_path_and_past_what_may_not_be_executed()
     let (job, status) = house.run(tool);
     assert_eq!(
         (status, house.printed.text(job).as_str()),
-        (ExitStatus::Code(0), "second\n")
+        (Exit::Code(0), "second\n")
     );
 }
 
@@ -666,7 +665,7 @@ fn a_busy_executable_is_tried_again_until_it_is_closed() {
     house.nothing_is_reported();
     drop(writer);
     house.spawned(job);
-    assert_eq!(house.exited(job).0, ExitStatus::Code(0));
+    assert_eq!(house.exited(job).0, Exit::Code(0));
     house.tree_gone(job);
 }
 
@@ -722,7 +721,7 @@ fn a_job_that_ignores_term_is_killed_with_its_tree() {
     house.guardian.signal(job, Signal::SIGTERM, Target::Main);
     house.nothing_is_reported();
     house.guardian.kill(job);
-    assert_eq!(house.exited(job).0, ExitStatus::Signal(9, false));
+    assert_eq!(house.exited(job).0, Exit::Signal(9));
     house.tree_gone(job);
 }
 
@@ -735,7 +734,7 @@ fn term_reaches_a_stopped_process() {
         tree::process(pid).is_some_and(|process| process.state == 'T')
     });
     house.guardian.signal(job, Signal::SIGTERM, Target::Main);
-    assert_eq!(house.exited(job).0, ExitStatus::Signal(15, false));
+    assert_eq!(house.exited(job).0, Exit::Signal(15));
     house.tree_gone(job);
 }
 
@@ -763,7 +762,7 @@ fn a_tree_can_be_told_to_go_daemons_included() {
     house.spawned(job);
     eventually("the tree stands", || house.tag.alive().len() == TREE_SIZE);
     house.guardian.signal(job, Signal::SIGTERM, Target::Tree);
-    assert_eq!(house.exited(job).0, ExitStatus::Signal(15, false));
+    assert_eq!(house.exited(job).0, Exit::Signal(15));
     house.tree_gone(job);
     assert!(house.tag.alive().is_empty());
 }
@@ -780,7 +779,7 @@ fn a_killed_job_leaves_nothing_daemons_included() {
             house.tag.alive().len() == TREE_SIZE + 2
         });
         house.guardian.kill(job);
-        assert_eq!(house.exited(job).0, ExitStatus::Signal(9, false));
+        assert_eq!(house.exited(job).0, Exit::Signal(9));
         house.tree_gone(job);
         assert_eq!(
             house.tag.alive().len(),
@@ -824,10 +823,7 @@ fn orders_that_come_before_the_start_are_not_lost() {
         }
         house.spawned(job);
         let (status, _) = house.exited(job);
-        assert!(
-            matches!(status, ExitStatus::Signal(9 | 15, false)),
-            "{status:?}"
-        );
+        assert!(matches!(status, Exit::Signal(9 | 15)), "{status:?}");
         house.tree_gone(job);
     }
 }
@@ -883,7 +879,7 @@ fn after_kill_9_of_the_guardian_nothing_is_left_and_another_one_works() {
         eventually("the tree stands", || client.tag.alive().len() == TREE_SIZE);
         let bystander = client.pid_after("@bystander ");
         kill(guardian, Signal::SIGKILL).expect("killed");
-        assert_eq!(client.after("@exited "), "Signal(9, false)");
+        assert_eq!(client.after("@exited "), "Lost");
         assert_eq!(client.after("@tree "), "gone");
         assert_eq!(client.after("@guardian-lost "), "0 tagged");
         assert!(
@@ -913,7 +909,7 @@ fn after_kill_9_of_a_keeper_its_tree_is_gone_and_the_others_stay() {
             Signal::SIGKILL,
         )
         .expect("killed");
-        assert_eq!(house.exited(job).0, ExitStatus::Signal(9, false));
+        assert_eq!(house.exited(job).0, Exit::Lost);
         house.tree_gone(job);
         assert_eq!(house.tag.alive().len(), 2, "{:#?}", house.tag.alive());
     }
@@ -958,7 +954,7 @@ fn no_ordinary_signal_ends_guardian_or_keeper() {
     }
     house.tree_gone(job);
     assert!(runs(house.guardian.pid()));
-    assert_eq!(house.run(house.script("exit 4")).1, ExitStatus::Code(4));
+    assert_eq!(house.run(house.script("exit 4")).1, Exit::Code(4));
 }
 
 #[test]
@@ -1283,7 +1279,7 @@ fn play_tree(tag: &Tag) {
         loop {
             match reports.recv().expect("a report") {
                 Report::Spawned { .. } => {}
-                Report::Exited { status, .. } => println!("\n@exited {status:?}"),
+                Report::Exited { exit, .. } => println!("\n@exited {exit:?}"),
                 Report::TreeGone { .. } => println!("\n@tree gone"),
                 Report::GuardianLost => break,
                 other => panic!("{other:?}"),
@@ -1444,7 +1440,7 @@ fn play_limit(tag: &Tag) {
     limit(libc::rlim_t::MAX).expect("lifted");
     loop {
         match reports.recv().expect("a report") {
-            Report::Exited { status, .. } => println!("\n@second {status:?}"),
+            Report::Exited { exit, .. } => println!("\n@second {exit:?}"),
             Report::TreeGone { .. } => break,
             _ => {}
         }
