@@ -1,1 +1,511 @@
-//! 1 SEE. skeleton
+//! 1 SEE: kernel events in, changed paths whose content differs out.
+//!
+//! `hints` is the edge to `notify`; `tree` holds what was last reported and judges by `lstat` and content; `filter`
+//! says what is watched at all; `quiet` (pure) says when a burst is over; `settings` follows the config and env files;
+//! `fingerprint` turns a content into a number. Events are hints, the comparison is the truth.
+//!
+//! One thread owns all of it and sleeps without a timeout while nothing happens. It never builds, never reads a
+//! rule, and never decides what a change means: that is `rules`.
+
+mod filter;
+pub mod fingerprint;
+mod hints;
+pub mod quiet;
+mod settings;
+mod tree;
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+
+use filter::{Filter, Pins};
+use hints::{Flags, Kernel, Message};
+use quiet::{Quiet, Sign};
+use settings::{Differences, Purpose, Settings};
+use tree::{Root, Stamp, Tree};
+
+/// What to watch.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Absolute, symlinks resolved: paths of changes are relative to it.
+    pub root: PathBuf,
+    /// Absolute folders outside of it that are watched as well.
+    pub extra_roots: Vec<PathBuf>,
+    /// gitignore lines, stronger than every ignore file.
+    pub ignore: Vec<String>,
+    /// Absolute files that are watched even where an ignore rule hides them.
+    pub always: Vec<PathBuf>,
+    /// Absolute: the config file and env files, whether they exist or not.
+    pub settings: Vec<PathBuf>,
+    /// Cap of the adaptive quiet time. Default 30 ms in the config; 0 means at once.
+    pub debounce: Duration,
+    /// A change is reported at most this long after its first event; only git's lock may delay it further (5 s).
+    pub max_wait: Duration,
+}
+
+/// Changes of one burst.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// Sorted by path, each path once, never empty.
+    pub changes: Vec<Change>,
+    /// When the first event of the burst came.
+    pub first_at: Instant,
+}
+
+/// One file (or symlink) whose content differs from what was last reported.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Relative to the root; `../lib/x.go` for extra roots.
+    pub path: PathBuf,
+    /// How it differs.
+    pub kind: ChangeKind,
+}
+
+/// How a file differs from what was last reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKind {
+    /// It was not there.
+    Created,
+    /// Other content.
+    Modified,
+    /// It is not there any more.
+    Removed,
+}
+
+/// What the watcher reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Files of the tree.
+    Changes(ChangeSet),
+    /// Absolute paths of settings files whose content differs, appeared or disappeared.
+    Settings(Vec<PathBuf>),
+    /// One line worth telling: lost events, a limit, a lost root.
+    Note(String),
+}
+
+/// Watches until it is dropped. After the drop nothing is reported any more.
+#[derive(Debug)]
+pub struct Watcher {
+    inbox: SyncSender<Message>,
+    flags: Arc<Flags>,
+    counts: Arc<Counts>,
+    coordinator: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    files: AtomicUsize,
+    dirs: AtomicUsize,
+}
+
+/// Events that may wait for the coordinating thread; 50,000 files touched at once fit. More set the overflow flag.
+const INBOX: usize = 64 * 1024;
+
+/// A storm must not keep the coordinating thread from looking at the time.
+const BATCH: usize = 4096;
+
+/// A lock older than this was left behind by a git that died.
+const STALE_LOCK: Duration = Duration::from_secs(10);
+
+impl Watcher {
+    /// Places every watch and takes the snapshot; a save made after the return is never lost. `report` is called
+    /// on the watcher's own thread and must not wait for whoever drops the watcher.
+    ///
+    /// # Errors
+    /// The root is not a folder, or no thread can be started. An exhausted inotify is no error: what cannot be
+    /// watched is polled, and a [`Seen::Note`] says so.
+    pub fn start(
+        scope: Scope,
+        report: impl FnMut(Seen) + Send + 'static,
+    ) -> anyhow::Result<Watcher> {
+        Watcher::start_with(scope, INBOX, || (), report)
+    }
+
+    /// `before_batch` runs before each batch of messages is taken: tests stall the reader there.
+    fn start_with(
+        scope: Scope,
+        capacity: usize,
+        before_batch: impl FnMut() + Send + 'static,
+        report: impl FnMut(Seen) + Send + 'static,
+    ) -> anyhow::Result<Watcher> {
+        let root = &scope.root;
+        let meta =
+            std::fs::metadata(root).with_context(|| format!("cannot watch {}", root.display()))?;
+        anyhow::ensure!(
+            meta.is_dir(),
+            "cannot watch {}: not a folder",
+            root.display()
+        );
+
+        let (inbox, messages) = sync_channel(capacity);
+        let flags = Arc::new(Flags::default());
+        let mut tops = vec![root.clone()];
+        tops.extend(scope.extra_roots.iter().cloned());
+        let sources = Filter::outside_sources(&tops);
+        let targets = targets(&scope.settings);
+        let pinned: Vec<&PathBuf> = scope.settings.iter().chain(&targets).collect();
+        let filter = Filter::new(
+            root,
+            &scope.ignore,
+            Pins::new(&scope.always, pinned.iter().copied()),
+        );
+        let mut roots: Vec<Root> = tops.iter().map(|top| Root::whole(top)).collect();
+        roots.extend(passages(&tops, scope.always.iter().chain(pinned), &sources));
+        let tree = Tree::new(
+            root,
+            roots,
+            filter,
+            Kernel::new(inbox.clone(), Arc::clone(&flags)),
+        );
+        // Read after the watches are placed: what changes in between is seen by both, and a save after by one.
+        let settings = scope
+            .settings
+            .iter()
+            .map(|path| (path.clone(), Purpose::Setting));
+        let settings = settings
+            .chain(sources.into_iter().map(|path| (path, Purpose::Ignore)))
+            .collect();
+        let settings = Settings::new(settings, &targets, scope.debounce, inbox.clone());
+
+        let counts = Arc::new(Counts::default());
+        let mut coordinator = Coordinator {
+            tree,
+            settings,
+            quiet: Quiet::new(scope.debounce, scope.max_wait),
+            tops,
+            locks: Vec::new(),
+            messages,
+            flags: Arc::clone(&flags),
+            counts: Arc::clone(&counts),
+            poll_at: None,
+            events_lost: false,
+            before_batch,
+            report,
+        };
+        coordinator.count();
+        start_baseline(
+            coordinator.tree.without_content(),
+            inbox.clone(),
+            Arc::clone(&flags),
+        )?;
+        let thread = thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || coordinator.run());
+        let coordinator = Some(thread.context("cannot start the watching thread")?);
+        Ok(Watcher {
+            inbox,
+            flags,
+            counts,
+            coordinator,
+        })
+    }
+
+    /// How many files are watched.
+    pub fn files(&self) -> usize {
+        self.counts.files.load(Ordering::Relaxed)
+    }
+
+    /// How many folders are watched or polled.
+    pub fn dirs(&self) -> usize {
+        self.counts.dirs.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        Flags::raise(&self.flags.stop, &self.inbox);
+        let Some(coordinator) = self.coordinator.take() else {
+            return;
+        };
+        // Dropped from within `report`, it ends by itself.
+        if coordinator.thread().id() != thread::current().id() {
+            let _ = coordinator.join();
+        }
+    }
+}
+
+/// The thread that owns everything.
+struct Coordinator<B, R> {
+    tree: Tree<Kernel>,
+    settings: Settings,
+    quiet: Quiet,
+    tops: Vec<PathBuf>,
+    /// git's locks that hold the present flush; empty until one is due.
+    locks: Vec<PathBuf>,
+    messages: Receiver<Message>,
+    flags: Arc<Flags>,
+    counts: Arc<Counts>,
+    poll_at: Option<Instant>,
+    /// Since the last flush.
+    events_lost: bool,
+    before_batch: B,
+    report: R,
+}
+
+impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
+    fn run(&mut self) {
+        self.tell();
+        self.poll_at = self.tree.poll_after().map(|after| now() + after);
+        while let Some(first) = self.receive() {
+            (self.before_batch)();
+            let mut next = first;
+            for _ in 0..BATCH {
+                let Some(message) = next else { break };
+                self.take(message);
+                next = self.messages.try_recv().ok();
+            }
+            if let Some(message) = next {
+                self.take(message);
+            }
+            if self.flags.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            self.act(now());
+        }
+    }
+
+    /// Waits for a message or the next deadline; without a deadline, for as long as nothing happens. `None`: everybody has gone.
+    fn receive(&self) -> Option<Option<Message>> {
+        let due = [self.quiet.due(), self.settings.due(), self.poll_at]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(due) = due else {
+            return self.messages.recv().ok().map(Some);
+        };
+        match self
+            .messages
+            .recv_timeout(due.saturating_duration_since(now()))
+        {
+            Ok(message) => Some(Some(message)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Hint(hint) => {
+                if self.settings.concerned(&hint.path) {
+                    self.settings.stir(hint.at);
+                }
+                self.tree.take(&hint, &mut self.quiet);
+            }
+            Message::Baseline(contents) => {
+                for (path, stamp, content) in contents {
+                    self.tree.learn(&path, stamp, content);
+                }
+            }
+            Message::Settings => {
+                let differences = self.settings.settled();
+                self.tell_settings(differences);
+            }
+            Message::Wake => {}
+        }
+    }
+
+    /// Does what is due.
+    fn act(&mut self, now: Instant) {
+        if self.flags.overflow.swap(false, Ordering::SeqCst) {
+            if !self.events_lost {
+                (self.report)(Seen::Note(
+                    "events were lost; comparing every file".to_owned(),
+                ));
+            }
+            // Compared when the storm is over, not once for each overflow in it.
+            self.events_lost = true;
+            self.settings.stir(now);
+            self.quiet.seen(now, &self.tops[0], Sign::Open);
+        }
+        if self.poll_at.is_some_and(|at| at <= now) {
+            self.poll_at = None;
+            self.tree.poll(now, &mut self.quiet);
+            // Where the tree has no watches the settings may have none either.
+            if self.settings.due().is_none() {
+                let differences = self.settings.last_look();
+                self.tell_settings(differences);
+            }
+        }
+        if self.settings.due().is_some_and(|due| due <= now) {
+            let differences = self.settings.last_look();
+            self.tell_settings(differences);
+        }
+        if self.quiet.due().is_some_and(|due| due <= now) {
+            let held = self.git_is_busy();
+            if !self.quiet.wait_for_git(now, held) {
+                self.flush(now);
+            }
+        }
+        if self.poll_at.is_none() {
+            self.poll_at = self.tree.poll_after().map(|after| now + after);
+        }
+        self.tell();
+    }
+
+    fn flush(&mut self, now: Instant) {
+        let first_at = self.quiet.first_at().unwrap_or(now);
+        if std::mem::take(&mut self.events_lost) {
+            self.tree.compare_all(now, &mut self.quiet);
+        }
+        let Some(changes) = self.tree.judge(now, &mut self.quiet) else {
+            return;
+        };
+        self.quiet.flushed();
+        self.locks.clear();
+        self.count();
+        if !changes.is_empty() {
+            (self.report)(Seen::Changes(ChangeSet { changes, first_at }));
+        }
+    }
+
+    /// git writes the tree file by file and holds its lock meanwhile.
+    fn git_is_busy(&mut self) -> bool {
+        if self.locks.is_empty() {
+            // Asked anew for each burst: a repository may have been made since.
+            self.locks = self
+                .tops
+                .iter()
+                .filter_map(|top| filter::git_lock(top))
+                .collect();
+        }
+        self.locks.iter().any(|lock| is_fresh(lock))
+    }
+
+    fn tell_settings(&mut self, differences: Differences) {
+        if differences.ignore {
+            self.tree.compare_all(now(), &mut self.quiet);
+        }
+        if !differences.settings.is_empty() {
+            (self.report)(Seen::Settings(differences.settings));
+        }
+    }
+
+    fn tell(&mut self) {
+        for note in self.tree.notes() {
+            (self.report)(Seen::Note(note));
+        }
+    }
+
+    fn count(&mut self) {
+        self.counts
+            .files
+            .store(self.tree.files(), Ordering::Relaxed);
+        self.counts.dirs.store(self.tree.dirs(), Ordering::Relaxed);
+    }
+}
+
+/// Where settings that are symlinks point to: that is where they are written.
+fn targets(settings: &[PathBuf]) -> Vec<PathBuf> {
+    settings
+        .iter()
+        .filter(|path| path.is_symlink())
+        .filter_map(|path| path.canonicalize().ok())
+        .collect()
+}
+
+/// The folders to watch besides the roots: for each pinned file outside of every root the nearest one above it that
+/// exists, and those of ignore files outside of the tree (`.git/info` is outside: `.git` is never entered).
+fn passages<'a>(
+    tops: &[PathBuf],
+    pinned: impl Iterator<Item = &'a PathBuf>,
+    sources: &'a [PathBuf],
+) -> impl Iterator<Item = Root> {
+    let outside = pinned.filter(|file| !tops.iter().any(|top| file.starts_with(top)));
+    let nearest = outside.filter_map(|file| file.ancestors().skip(1).find(|dir| dir.is_dir()));
+    let mut found: BTreeMap<&Path, bool> = nearest.map(|dir| (dir, true)).collect();
+    for dir in sources
+        .iter()
+        .filter_map(|file| file.parent())
+        .filter(|dir| dir.is_dir())
+    {
+        // Inside of a root the tree sees it by itself, except in git's own folder.
+        let in_git = dir.components().any(|part| part.as_os_str() == ".git");
+        if in_git || !tops.iter().any(|top| dir.starts_with(top)) {
+            found.entry(dir).or_insert(false);
+        }
+    }
+    let found: Vec<Root> = found
+        .into_iter()
+        .map(|(dir, awaited)| Root::passage(dir, awaited))
+        .collect();
+    found.into_iter()
+}
+
+/// Reads the contents of the baseline beside everything else; a file that changes before its turn counts as changed.
+fn start_baseline(
+    files: Vec<(PathBuf, Stamp)>,
+    inbox: SyncSender<Message>,
+    flags: Arc<Flags>,
+) -> anyhow::Result<()> {
+    /// Few enough messages not to crowd out events.
+    const CHUNK: usize = 256;
+    if files.is_empty() {
+        return Ok(());
+    }
+    let read = move || {
+        for chunk in files.chunks(CHUNK) {
+            let contents = chunk.iter().filter_map(|(path, stamp)| {
+                let content = fingerprint::of_file(path).ok().flatten()?;
+                (tree::stamp_of(path)? == *stamp).then(|| (path.clone(), *stamp, content))
+            });
+            let contents = contents.collect();
+            if flags.stop.load(Ordering::SeqCst) || inbox.send(Message::Baseline(contents)).is_err()
+            {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("watch baseline".to_owned())
+        .spawn(read)
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+/// `path` as seen from `root`: `../lib/x.go` for what lies outside of it. Both are absolute.
+fn relative(root: &Path, path: &Path) -> PathBuf {
+    if let Ok(below) = path.strip_prefix(root) {
+        return below.to_owned();
+    }
+    let common = root
+        .components()
+        .zip(path.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = root.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(common)).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of a file is a matter of wall-clock time"
+)]
+fn is_fresh(lock: &Path) -> bool {
+    let Ok(modified) = std::fs::symlink_metadata(lock).and_then(|meta| meta.modified()) else {
+        return false;
+    };
+    // A time in the future is no reason to take it for stale.
+    SystemTime::now()
+        .duration_since(modified)
+        .is_ok_and(|age| age < STALE_LOCK)
+        || modified > SystemTime::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one clock of watching; `quiet` and `tree` take it as an argument"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,158 @@
+//! The content of a file as one number, so that "did it change" is a question about bytes.
+//!
+//! Times and inode numbers only tell that a file may have changed; `touch`, a formatter without effect and
+//! a rewrite of the same bytes change them too. This module never follows a symlink and never blocks on
+//! what is not a file. Used for what is watched and for what rules write.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_128, xxh3_128_with_seed};
+
+/// xxh3_128 of a content. Not cryptographic: it tells saves apart, nobody attacks it, and it costs less than the read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(u128);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A link and a file with the same bytes are different things.
+const LINK_SEED: u64 = 1;
+
+/// How often a path may turn into something else between the look and the open before that is an error.
+const TRIES: usize = 8;
+
+/// The content of the file at `path`; of a symlink, its target text. `None` if there is neither: nothing, a
+/// directory, a socket, a pipe or a device.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn of_file(path: &Path) -> io::Result<Option<Fingerprint>> {
+    let mut last = None;
+    for _ in 0..TRIES {
+        match attempt(path) {
+            Ok(found) => return Ok(found),
+            // It was replaced in between: ELOOP is a file that became a link, EINVAL a link that became a file.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EINVAL)) => {
+                last = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.expect("every try ended in an error"))
+}
+
+/// The fingerprint of these bytes: what [`of_file`] gives for a file that holds them.
+pub fn of_bytes(bytes: &[u8]) -> Fingerprint {
+    Fingerprint(xxh3_128(bytes))
+}
+
+fn attempt(path: &Path) -> io::Result<Option<Fingerprint>> {
+    let Some(meta) = absent_as_none(fs::symlink_metadata(path))? else {
+        return Ok(None);
+    };
+    if meta.is_symlink() {
+        let target = absent_as_none(fs::read_link(path))?;
+        return Ok(target.map(|target| {
+            Fingerprint(xxh3_128_with_seed(target.as_os_str().as_bytes(), LINK_SEED))
+        }));
+    }
+    if !meta.is_file() {
+        return Ok(None);
+    }
+    // O_NONBLOCK: if a pipe has taken its place since, opening it must not wait for a writer.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let Some(file) = absent_as_none(opened)? else {
+        return Ok(None);
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(None);
+    }
+    of_open(file, meta.len()).map(Some)
+}
+
+/// Small files in one read and one hash, large ones in pieces, so that memory stays bounded.
+fn of_open(mut file: File, expected: u64) -> io::Result<Fingerprint> {
+    const PIECE: usize = 64 * 1024;
+    if expected < PIECE as u64 {
+        let mut bytes = Vec::with_capacity(expected as usize + 1);
+        file.read_to_end(&mut bytes)?;
+        return Ok(of_bytes(&bytes));
+    }
+    let mut hash = Xxh3::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(Fingerprint(hash.digest128())),
+            Ok(read) => hash.update(&piece[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn same_bytes_are_the_same_whatever_the_size() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for size in [0, 1, 65_535, 65_536, 65_537, 3_000_000] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i * 31 % 251) as u8).collect();
+            fs::write(dir.path().join("a"), &bytes).expect("write");
+            fs::write(dir.path().join("b"), &bytes).expect("write");
+            let a = of_file(&dir.path().join("a")).expect("read");
+            assert_eq!(a, of_file(&dir.path().join("b")).expect("read"), "{size}");
+            assert_eq!(a, Some(of_bytes(&bytes)), "{size}");
+            fs::write(dir.path().join("b"), [&bytes[..], b"x"].concat()).expect("write");
+            assert_ne!(a, of_file(&dir.path().join("b")).expect("read"), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_its_target_text_and_differs_from_a_file_with_that_text() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        symlink("nowhere", dir.path().join("a")).expect("link");
+        symlink("nowhere", dir.path().join("b")).expect("link");
+        symlink("elsewhere", dir.path().join("c")).expect("link");
+        fs::write(dir.path().join("d"), "nowhere").expect("write");
+        let of = |name: &str| of_file(&dir.path().join(name)).expect("read");
+        assert!(of("a").is_some());
+        assert_eq!(of("a"), of("b"));
+        assert_ne!(of("a"), of("c"));
+        assert_ne!(of("a"), of("d"));
+    }
+
+    #[test]
+    fn what_is_no_file_has_no_content_and_never_blocks() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        fs::write(dir.path().join("file"), "x").expect("write");
+        nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU)
+            .expect("mkfifo");
+        for name in ["", "absent", "pipe", "file/below"] {
+            assert_eq!(of_file(&dir.path().join(name)).expect(name), None, "{name}");
+        }
+    }
+}
