@@ -372,6 +372,39 @@ impl Server {
 }
 
 impl Command {
+    /// What to execute. A line that is one simple command replaces its shell (`exec`), so that signals and the
+    /// process id are the program's own; any other line stays below `sh -c`.
+    pub fn argv(&self) -> Vec<String> {
+        match self {
+            Command::Argv(argv) => argv.clone(),
+            Command::Shell(line) => {
+                let exec = if is_simple(line) { "exec " } else { "" };
+                vec!["sh".to_owned(), "-c".to_owned(), format!("{exec}{line}")]
+            }
+        }
+    }
+}
+
+/// Whether `exec` may stand before a shell line: one command, no assignment in front, no builtin.
+fn is_simple(line: &str) -> bool {
+    const NOT_PROGRAMS: [&str; 20] = [
+        "!", ".", "{", "case", "cd", "eval", "exec", "exit", "export", "for", "if", "set",
+        "source", "time", "trap", "ulimit", "umask", "unset", "until", "while",
+    ];
+    let first = line.split_whitespace().next().unwrap_or_default();
+    let control = |c: char| {
+        matches!(
+            c,
+            '|' | '&' | ';' | '<' | '>' | '(' | ')' | '`' | '\n' | '#'
+        )
+    };
+    !first.is_empty()
+        && !first.contains('=')
+        && !NOT_PROGRAMS.contains(&first)
+        && !line.contains(control)
+}
+
+impl Command {
     /// As a person would type it: words quoted where a shell needs it; a shell line as it is.
     pub fn display(&self) -> String {
         match self {

@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::env;
-use std::fmt;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -25,6 +24,8 @@ use nix::unistd::Pid;
 use crate::config::{Address, ReadyBy};
 
 use super::evidence::{self, Accepting, Attributed, AttributedProbe, Connection};
+use crate::supervisor::event::Evidence;
+
 use super::notify_socket::{Notice, NotifySocket};
 use super::sockets::HeldView;
 
@@ -56,32 +57,11 @@ const OTHERS_EVERY: u32 = 8;
 /// Node's inspector: it accepts before the program has run its first line.
 const INSPECTOR: u16 = 9229;
 
-/// What showed that a generation is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// Evidence from outside: it accepts, or it answered.
-    Proven,
-    /// It said so: READY=1.
-    Notified,
-    /// Nothing; the supervisor took it as ready. Never reported by a probe.
-    Assumed,
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Shown::Proven => "proven",
-            Shown::Notified => "notified",
-            Shown::Assumed => "assumed",
-        })
-    }
-}
-
 /// A generation is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadyReport {
     /// What showed it.
-    pub how: Shown,
+    pub how: Evidence,
     /// The process that accepts; with `Notified` the `MAINPID` or sender, if nothing better is visible.
     pub accepting_pid: Option<Pid>,
     /// The socket on which it was shown, held or its own; unknown with `Notified`.
@@ -329,7 +309,7 @@ impl Watcher {
                         .map(|other| other.address.clone())
                         .collect();
                     return Look::Ready(ReadyReport {
-                        how: Shown::Proven,
+                        how: Evidence::Proven,
                         accepting_pid: pid,
                         address: Some(target.address.clone()),
                         unproven,
@@ -521,7 +501,7 @@ impl Watcher {
             .chain(notice.sender)
             .find(|pid| pids.contains(pid));
         ReadyReport {
-            how: Shown::Notified,
+            how: Evidence::Notified,
             accepting_pid: accepting.or(told),
             address: None,
             unproven: Vec::new(),
@@ -730,7 +710,7 @@ mod tests {
     fn proven(report: &ReadyReport, server: &Server) -> Address {
         assert_eq!(
             (report.how, report.accepting_pid),
-            (Shown::Proven, Some(server.pid())),
+            (Evidence::Proven, Some(server.pid())),
             "{report:?}"
         );
         report.address.clone().expect("proven on a socket")
@@ -1151,7 +1131,7 @@ for line in sys.argv[2:]: s.send(line.encode())
             let report = watched.ready();
             assert_eq!(
                 (report.how, report.accepting_pid),
-                (Shown::Notified, Some(server.pid()))
+                (Evidence::Notified, Some(server.pid()))
             );
             assert_eq!(
                 watched.probe.status().as_deref(),
@@ -1180,7 +1160,7 @@ for line in sys.argv[2:]: s.send(line.encode())
         let helper = Server::python(NOTIFY, &[text(notify.path()), "READY=1"], None);
         helper.ended();
         let watched = watch(&ReadyBy::Notify, &Held::default(), &[], Some(notify));
-        assert_eq!(watched.ready().how, Shown::Notified);
+        assert_eq!(watched.ready().how, Evidence::Notified);
     }
 
     #[test]

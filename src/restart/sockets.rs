@@ -159,7 +159,7 @@ impl Held {
     pub fn url(&self) -> Option<String> {
         self.sockets.iter().find_map(|socket| match &socket.actual {
             Address::Tcp(address) if socket.name == "http" || socket.name == "https" => Some(
-                format!("{}://{}", socket.name, evidence::reachable(*address)),
+                format!("{}://{}/", socket.name, evidence::reachable(*address)),
             ),
             Address::Tcp(_) | Address::Unix(_) => None,
         })
@@ -772,7 +772,7 @@ mod tests {
         let held = held(&[tcp("127.0.0.1:0")]);
         let port = held.port().expect("a TCP socket");
         assert_ne!(port, 0);
-        assert_eq!(held.url(), Some(format!("http://127.0.0.1:{port}")));
+        assert_eq!(held.url(), Some(format!("http://127.0.0.1:{port}/")));
         assert_eq!(address_of(&held, 0).port(), port);
         assert_eq!(held.inodes().len(), 1);
     }
@@ -878,7 +878,7 @@ mod tests {
         let port = v4.port().expect("a TCP socket");
         let v6 = held(&[tcp(&format!("[::]:{port}"))]);
         TcpStream::connect(("::1", port)).expect("IPv6 is served");
-        assert_eq!(v6.url(), Some(format!("http://[::1]:{port}")));
+        assert_eq!(v6.url(), Some(format!("http://[::1]:{port}/")));
         assert_eq!(v4.exposed(), [format!("0.0.0.0:{port}")]);
         assert_eq!(v6.exposed(), [format!("[::]:{port}")]);
         assert_eq!(
