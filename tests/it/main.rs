@@ -1,5 +1,15 @@
 //! devwatch as a whole and its parts that only real processes can prove.
 //!
 //! Nothing here sleeps for a guess: everything waits for an event or a condition, with a deadline.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start processes, read the clock for deadlines and poll conditions"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "one binary; pub marks what a test may use of the fixture"
+)]
 
 mod guardian;
+mod project;
+mod smoke;

@@ -1,0 +1,76 @@
+//! What was typed. The one source of help; what it means is `run`'s business.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::detect::As;
+
+/// Rebuilds and restarts your server when you save, and proves that the new code is what answers.
+///
+/// Without a config devwatch recognises Go, Rust, Node and Python projects. While it runs: q quits, r rebuilds,
+/// R restarts from cold; Ctrl-C quits, a second one at once.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; without a subcommand: watch, build, serve.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+
+    /// Where from and how.
+    #[command(flatten)]
+    pub place: Place,
+
+    /// Print plain lines and read no keys, even on a terminal
+    #[arg(long)]
+    pub plain: bool,
+
+    /// Run CMD as the server, and restart it when any source changes; no config is read
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// Which project, and how it is understood.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// Read this config; its paths count from the working directory
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Change to DIR first
+    #[arg(short = 'C', long = "dir", value_name = "DIR", global = true)]
+    pub dir: Option<PathBuf>,
+
+    /// Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
+    #[arg(long = "as", value_name = "KIND[:TARGET]", global = true)]
+    pub kind: Option<As>,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Read the config, report every mistake in it, and say what was understood
+    Check,
+    /// Write a commented devwatch.toml for the project found here
+    Init,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  devwatch                         in a Go, Rust, Node or Python project
+  devwatch -- ./server --port 80   this command, restarted on every save
+  devwatch --as go:./cmd/api       one of several programs
+  devwatch init                    write down what was detected, to change it
+
+Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,191 @@
+//! The only loop and the only clock: receive, step, perform.
+//!
+//! Every edge sends what it saw into one channel; the loop turns it into facts for the supervisor and has the
+//! supervisor's orders carried out by the performer. It decides nothing itself.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::config::{self, Config, ReadyBy};
+use crate::outputs::Written;
+use crate::performer::Performer;
+use crate::plain::Console;
+use crate::process;
+use crate::restart::ready::ReadyReport;
+use crate::state::State;
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::{
+    Effect, Event, Policy, ReadyPolicy, Request, RulePolicy, ServerPolicy,
+};
+use crate::supervisor::generation::JobId;
+use crate::supervisor::plan::RuleId;
+use crate::supervisor::trace;
+use crate::watch::Seen;
+use crate::{keys, signals};
+
+/// What the edges send.
+pub enum Input {
+    /// From `watch`.
+    Seen(Seen),
+    /// From the guardian, a keeper, or the reader of their output.
+    Process(process::Report),
+    /// From a probe.
+    Ready(JobId, ReadyReport),
+    /// The outputs of a rule, read on a thread of their own.
+    Looked(JobId, RuleId, Written),
+    /// A job that could not even be asked for, and why.
+    Unspawned(JobId, String),
+    /// From a key or a signal.
+    Asked(Request),
+}
+
+/// What devwatch runs with from start to end.
+pub struct Setup {
+    /// What to watch, run and serve.
+    pub config: Config,
+    /// Config files that are read again when they change; none for a config that has no file.
+    pub settings: Vec<PathBuf>,
+    /// `.devwatch/`, locked.
+    pub state: State,
+    /// Where lines go.
+    pub console: Console,
+    /// Whether keys are read from the terminal.
+    pub keys: bool,
+}
+
+/// Runs until somebody asks to quit. The exit code.
+///
+/// # Errors
+/// A socket cannot be bound, the guardian cannot be started, or the tree cannot be watched. Nothing has been
+/// started then.
+pub fn run(setup: Setup) -> Result<i32> {
+    let (sender, inbox) = channel();
+    let mut supervisor = Supervisor::new(policy(&setup.config, setup.state.silent()));
+    // Before the first thread, so that each of them inherits what is blocked and handled.
+    signals::listen(asker(&sender))?;
+    let _keys = if setup.keys {
+        keys::listen(asker(&sender))
+    } else {
+        None
+    };
+    let mut log = Log::open();
+    let mut performer = Performer::start(setup, sender)?;
+    let mut orders = step(&mut supervisor, &mut log, Event::Began);
+    loop {
+        for order in orders {
+            if let Effect::Exit(code) = order {
+                performer.finish();
+                return Ok(code);
+            }
+            performer.perform(order);
+        }
+        let facts = match receive(&inbox, supervisor.deadline()) {
+            Some(input) => performer.facts(input),
+            None => {
+                let mut facts = performer.listening();
+                facts.push(Event::Elapsed);
+                facts
+            }
+        };
+        orders = facts
+            .into_iter()
+            .flat_map(|fact| step(&mut supervisor, &mut log, fact))
+            .collect();
+    }
+}
+
+fn asker(sender: &Sender<Input>) -> impl Fn(Request) + Send + 'static {
+    let sender = sender.clone();
+    move |request| {
+        // The loop has ended: nobody is left to ask.
+        let _ = sender.send(Input::Asked(request));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
+fn step(supervisor: &mut Supervisor, log: &mut Log, event: Event) -> Vec<Effect> {
+    let told = log.wants().then(|| trace::event(&event));
+    let effects = supervisor.step(Instant::now(), event);
+    if let Some(told) = told {
+        log.write(&told, &effects);
+    }
+    effects
+}
+
+/// Waits for the next input, until the deadline. None: it has passed.
+#[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
+fn receive(inbox: &Receiver<Input>, deadline: Option<Instant>) -> Option<Input> {
+    let received = match deadline {
+        None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(deadline) => inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+    };
+    match received {
+        Ok(input) => Some(input),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => unreachable!("the performer holds a sender"),
+    }
+}
+
+/// What the supervisor needs to know of a config.
+pub fn policy(config: &Config, silent: bool) -> Policy {
+    let rule = |rule: &config::Rule| RulePolicy {
+        name: rule.name.clone(),
+        then: rule.then,
+        runs: rule.run.is_some(),
+        outputs: rule.run.is_some() && !rule.outputs.is_empty(),
+        timeout: rule.timeout,
+    };
+    let server = |server: &config::Server| ServerPolicy {
+        holds: !server.listen.is_empty(),
+        stop_timeout: server.stop.timeout,
+        ready_timeout: server.ready.timeout,
+        ready: match server.ready.by {
+            ReadyBy::Accepting => ReadyPolicy::Accepting,
+            ReadyBy::Log(_) | ReadyBy::Http(_) | ReadyBy::Notify => ReadyPolicy::Told,
+            ReadyBy::Delay(delay) => ReadyPolicy::Delay(delay),
+        },
+        silent,
+    };
+    Policy {
+        rules: config.rules.iter().map(rule).collect(),
+        server: config.server.as_ref().map(server),
+    }
+}
+
+/// `DEVWATCH_LOG=debug`: each fact and the orders that followed, on stderr, as the timelines in the tests have
+/// them.
+struct Log {
+    begun: Option<Instant>,
+}
+
+impl Log {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "times in the log count from here"
+    )]
+    fn open() -> Log {
+        let wanted = std::env::var_os("DEVWATCH_LOG").is_some_and(|level| level == "debug");
+        Log {
+            begun: wanted.then(Instant::now),
+        }
+    }
+
+    fn wants(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    fn write(&mut self, fact: &str, effects: &[Effect]) {
+        let Some(begun) = self.begun else { return };
+        let orders: Vec<String> = effects.iter().map(trace::effect).collect();
+        let at = begun.elapsed().as_secs_f64();
+        let _ = writeln!(
+            std::io::stderr(),
+            "devwatch: debug: {at:<8.3} {fact:<32} -> {}",
+            orders.join(", ")
+        );
+    }
+}

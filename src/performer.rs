@@ -1,0 +1,612 @@
+//! Carries out the supervisor's orders, and turns what the edges report into facts for it. It decides nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::config::file::{self, LoadError};
+use crate::config::{self, Config, ReadyBy};
+use crate::event_loop::{self, Input, Setup};
+use crate::outputs::{self, Written};
+use crate::plain::{self, Console, Names};
+use crate::process::{self, Guardian, Spec, tree};
+use crate::restart::environment::{self, ServerEnv};
+use crate::restart::notify_socket::NotifySocket;
+use crate::restart::ready::{self, Probe, ReadyReport};
+use crate::restart::sockets::Held;
+use crate::rules::{self, By, Changed};
+use crate::state::State;
+use crate::supervisor::event::{Effect, Event, Evidence, Outcome, Report, Target};
+use crate::supervisor::generation::{GenerationId, JobId};
+use crate::supervisor::plan::RuleId;
+use crate::watch::{self, ChangeSet, Seen, Watcher};
+
+/// The tree cannot be watched; what stands in the way is the cause.
+#[derive(Debug)]
+pub struct CannotWatch;
+
+impl std::fmt::Display for CannotWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nothing would be seen")
+    }
+}
+
+/// Everything that touches the world.
+pub struct Performer {
+    config: Config,
+    /// Read and valid; in force when the supervisor says so.
+    next_config: Option<Config>,
+    settings: Vec<PathBuf>,
+    state: State,
+    console: Console,
+    sender: Sender<Input>,
+    guardian: Guardian,
+    held: Held,
+    watcher: Option<Watcher>,
+    /// What each rule had written when its command last ended.
+    written: BTreeMap<RuleId, Written>,
+    /// Commands that write at this moment. Their outputs are nobody else's business until they are done.
+    writing: BTreeMap<JobId, Writing>,
+    servers: BTreeMap<JobId, Server>,
+    /// What the generation that went down last had printed at the end.
+    last_lines: (Option<GenerationId>, Vec<String>),
+    url: Option<String>,
+}
+
+struct Writing {
+    rule: RuleId,
+    /// Told to stop: it may write until nothing of it is left.
+    cancelled: bool,
+}
+
+struct Server {
+    generation: GenerationId,
+    notify: Option<NotifySocket>,
+    probe: Option<Probe>,
+    /// The supervisor has been told that it has a socket of its own.
+    listening: bool,
+}
+
+impl Performer {
+    /// Binds the sockets, starts the guardian and the watcher, in this order: requests can wait from here on, and
+    /// no save after this is lost.
+    pub fn start(setup: Setup, sender: Sender<Input>) -> Result<Performer> {
+        let Setup {
+            config,
+            settings,
+            state,
+            console,
+            keys: _,
+        } = setup;
+        let listen = config
+            .server
+            .as_ref()
+            .map_or(&[][..], |server| &server.listen);
+        let held = Held::bind(listen)?;
+        let reports = sender.clone();
+        let report = move |report| drop(reports.send(Input::Process(report)));
+        let guardian = Guardian::start(Box::new(console.clone()), report, Some(state.lock_file()))
+            .context("cannot start the guardian process")?;
+        let mut performer = Performer {
+            config,
+            next_config: None,
+            settings,
+            state,
+            console,
+            sender,
+            guardian,
+            held,
+            watcher: None,
+            written: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            last_lines: (None, Vec::new()),
+            url: None,
+        };
+        for address in performer.held.exposed() {
+            performer.note(&format!("{address} can be reached from other machines"));
+        }
+        performer.watch()?;
+        Ok(performer)
+    }
+
+    /// Everything has stopped: the guardian goes, then the sockets, the lock and the watches with the drop.
+    pub fn finish(self) {
+        self.guardian.shutdown();
+    }
+
+    // --- orders ---
+
+    /// Carries out one order.
+    pub fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Run { job, rule } => self.run(job, rule),
+            Effect::Start { job, generation } => self.start_server(job, generation),
+            Effect::Stop { job, target } => self.stop(job, target),
+            Effect::Kill { job } => self.guardian.kill(job),
+            Effect::Inspect { job, rule } => self.inspect(job, rule),
+            Effect::Configure => self.configure(),
+            Effect::Remember { listens } => self.state.remember_silent(!listens),
+            Effect::Report(report) => self.show(&report),
+            Effect::Exit(_) => unreachable!("the loop ends there"),
+        }
+    }
+
+    fn run(&mut self, job: JobId, rule: RuleId) {
+        self.console.rule(job);
+        self.writing.insert(
+            job,
+            Writing {
+                rule,
+                cancelled: false,
+            },
+        );
+        let rule = &self.config.rules[rule.0];
+        let command = rule
+            .run
+            .as_ref()
+            .expect("only rules with a command are run");
+        let spec = Spec {
+            argv: command.argv().into_iter().map(OsString::from).collect(),
+            env: environment::rule(std::env::vars_os(), &rule.env),
+            cwd: rule.cwd.clone(),
+            inherit: Vec::new(),
+            ready_line: None,
+        };
+        self.spawn(job, Ok(spec));
+    }
+
+    fn start_server(&mut self, job: JobId, generation: GenerationId) {
+        for warning in self.held.prepare() {
+            self.note(&warning);
+        }
+        let server = self
+            .config
+            .server
+            .as_ref()
+            .expect("only a configured server is started");
+        let notify = NotifySocket::bind().ok();
+        let spec = environment::read_env_files(&server.env_file)
+            .map_err(anyhow::Error::from)
+            .and_then(|from_files| {
+                let names = self.held.names();
+                let context = ServerEnv {
+                    generation,
+                    listen_names: &names,
+                    notify: notify.as_ref().map(NotifySocket::path),
+                    port: self.held.port(),
+                };
+                let ready_line = match &server.ready.by {
+                    ReadyBy::Log(pattern) => Some(pattern.clone()),
+                    ReadyBy::Accepting | ReadyBy::Http(_) | ReadyBy::Notify | ReadyBy::Delay(_) => {
+                        None
+                    }
+                };
+                Ok(Spec {
+                    argv: server_argv(server),
+                    env: environment::server(std::env::vars_os(), from_files, &server.env, context),
+                    cwd: server.cwd.clone(),
+                    inherit: self
+                        .held
+                        .fds()
+                        .iter()
+                        .map(|fd| fd.try_clone_to_owned())
+                        .collect::<Result<_, _>>()?,
+                    ready_line,
+                })
+            });
+        self.servers.insert(
+            job,
+            Server {
+                generation,
+                notify,
+                probe: None,
+                listening: false,
+            },
+        );
+        self.spawn(job, spec);
+    }
+
+    /// Asks the guardian for a process. What cannot even be asked for has failed to start.
+    fn spawn(&mut self, job: JobId, spec: Result<Spec>) {
+        if let Err(error) = spec.and_then(|spec| self.guardian.spawn(job, spec)) {
+            let _ = self
+                .sender
+                .send(Input::Unspawned(job, format!("{error:#}")));
+        }
+    }
+
+    fn stop(&mut self, job: JobId, target: Target) {
+        if let Some(writing) = self.writing.get_mut(&job) {
+            writing.cancelled = true;
+        }
+        let is_server = self.servers.contains_key(&job);
+        let server = self.config.server.as_ref().filter(|_| is_server);
+        let signal = server.map_or(nix::sys::signal::Signal::SIGTERM, |server| {
+            server.stop.signal
+        });
+        let target = match target {
+            Target::Main => process::Target::Main,
+            Target::Tree => process::Target::Tree,
+        };
+        self.guardian.signal(job, signal, target);
+    }
+
+    /// Reads a rule's outputs on a thread of its own: an artefact of many megabytes takes its time.
+    fn inspect(&mut self, job: JobId, rule: RuleId) {
+        self.writing.entry(job).or_insert(Writing {
+            rule,
+            cancelled: false,
+        });
+        let (config, sender) = (self.config.clone(), self.sender.clone());
+        std::thread::spawn(move || {
+            let written = outputs::look(&config, rule, None);
+            let _ = sender.send(Input::Looked(job, rule, written));
+        });
+    }
+
+    fn configure(&mut self) {
+        let Some(config) = self.next_config.take() else {
+            return;
+        };
+        let listen = config
+            .server
+            .as_ref()
+            .map_or(&[][..], |server| &server.listen);
+        if let Err(error) = self.held.rebind(listen) {
+            self.note(&format!("{error}; the earlier sockets stay"));
+        }
+        self.written.clear();
+        self.config = config;
+        if let Err(error) = self.watch() {
+            self.note(&format!("{error:#}; what is watched stays as it was"));
+        }
+    }
+
+    /// Watches what the config names. The new watcher is in place before the old one goes: no save is lost.
+    fn watch(&mut self) -> Result<()> {
+        let sender = self.sender.clone();
+        let report = move |seen| drop(sender.send(Input::Seen(seen)));
+        let scope = watch::Scope {
+            root: self.config.root.clone(),
+            extra_roots: self.config.watch_roots(),
+            ignore: self.config.watch.ignore.clone(),
+            always: self.config.always_watched(),
+            settings: self
+                .settings
+                .iter()
+                .chain(self.env_files())
+                .cloned()
+                .collect(),
+            debounce: self.config.watch.debounce,
+            max_wait: self.config.watch.max_wait,
+        };
+        self.watcher = Some(Watcher::start(scope, report).context(CannotWatch)?);
+        Ok(())
+    }
+
+    fn env_files(&self) -> &[PathBuf] {
+        self.config
+            .server
+            .as_ref()
+            .map_or(&[], |server| &server.env_file)
+    }
+
+    // --- facts ---
+
+    /// What an input means to the supervisor.
+    pub fn facts(&mut self, input: Input) -> Vec<Event> {
+        match input {
+            Input::Seen(Seen::Changes(changes)) => self.changed(&changes).into_iter().collect(),
+            Input::Seen(Seen::Settings(paths)) => self.settings_changed(&paths),
+            Input::Seen(Seen::Note(text)) => {
+                self.note(&text);
+                Vec::new()
+            }
+            Input::Process(report) => self.process(report),
+            Input::Ready(job, report) => self.ready(job, &report).into_iter().collect(),
+            Input::Looked(job, rule, written) => {
+                self.looked(job, rule, written).into_iter().collect()
+            }
+            Input::Unspawned(job, reason) => {
+                self.forget(job);
+                vec![Event::SpawnFailed(job, reason)]
+            }
+            Input::Asked(request) => vec![Event::Asked(request)],
+        }
+    }
+
+    /// Servers that have opened a socket of their own since the last call.
+    pub fn listening(&mut self) -> Vec<Event> {
+        let mut facts = Vec::new();
+        for (job, server) in &mut self.servers {
+            let listens = || {
+                matches!(
+                    server.probe.as_ref().map(Probe::state),
+                    Some(ready::State::Listening(_))
+                )
+            };
+            if !server.listening && listens() {
+                server.listening = true;
+                facts.push(Event::Listening(*job));
+            }
+        }
+        facts
+    }
+
+    fn changed(&self, set: &ChangeSet) -> Option<Event> {
+        let changes: Vec<Changed<'_>> = set
+            .changes
+            .iter()
+            .map(|change| Changed {
+                path: &change.path,
+                by: self.who_wrote(&change.path),
+            })
+            .collect();
+        let (mut plan, files) = rules::plan(&self.config, &changes);
+        if plan.is_empty() {
+            return None;
+        }
+        plan.rules.extend(self.touched_outputs());
+        Some(Event::Changed {
+            plan,
+            files,
+            since: set.first_at,
+        })
+    }
+
+    /// A rule writes its outputs; whatever else changes one makes the rule due.
+    fn who_wrote(&self, path: &Path) -> By {
+        let mut makers = rules::makers(&self.config, path).peekable();
+        if makers.peek().is_none() {
+            return By::Others;
+        }
+        let content = watch::fingerprint::of_file(&self.config.root.join(path))
+            .ok()
+            .flatten();
+        let its_own = |rule: RuleId| {
+            let writes = self.writing.values().any(|writing| writing.rule == rule);
+            writes
+                || self
+                    .written
+                    .get(&rule)
+                    .is_some_and(|written| written.holds(path, content))
+        };
+        if makers.any(its_own) {
+            By::ItsRule
+        } else {
+            By::Others
+        }
+    }
+
+    /// Rules whose outputs somebody else has changed where no event tells: in ignored folders.
+    fn touched_outputs(&self) -> Vec<RuleId> {
+        let touched = |(rule, written): &(&RuleId, &Written)| {
+            let writes = self.writing.values().any(|writing| writing.rule == **rule);
+            !writes && outputs::look(&self.config, **rule, Some(written)) != **written
+        };
+        self.written
+            .iter()
+            .filter(touched)
+            .map(|(rule, _)| *rule)
+            .collect()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a settings report carries no time of its own"
+    )]
+    fn settings_changed(&mut self, paths: &[PathBuf]) -> Vec<Event> {
+        let since = Instant::now();
+        let mut facts = Vec::new();
+        let env_files: Vec<&PathBuf> = paths
+            .iter()
+            .filter(|path| self.env_files().contains(path))
+            .collect();
+        if !env_files.is_empty() {
+            let files = env_files.iter().map(|path| self.relative(path)).collect();
+            facts.push(Event::Changed {
+                plan: rules::env_file(),
+                files,
+                since,
+            });
+        }
+        if let Some(path) = paths.iter().find(|path| self.settings.contains(path)) {
+            facts.extend(self.reload(path, since));
+        }
+        facts
+    }
+
+    /// Reads the config again. An invalid one keeps the old in force and says so.
+    fn reload(&mut self, path: &Path, since: Instant) -> Option<Event> {
+        let shown = plain::shown(&self.relative(path));
+        match file::load(path, &self.config.root) {
+            Ok(loaded) => {
+                for warning in loaded.warnings.lines() {
+                    self.console.line(&warning);
+                }
+                // A second edit may come before the first is in force: what runs is what counts.
+                let server_changed = self.config.server != loaded.config.server;
+                let policy =
+                    event_loop::policy(&loaded.config, self.state.silent() && !server_changed);
+                self.next_config = Some(loaded.config);
+                Some(Event::Configured {
+                    policy,
+                    server_changed,
+                    file: self.relative(path),
+                    since,
+                })
+            }
+            Err(LoadError::Invalid(diagnostics)) => {
+                for line in diagnostics.lines() {
+                    self.console.line(&line);
+                }
+                self.note(&format!("{shown} is not applied; the earlier config holds"));
+                None
+            }
+            Err(error) => {
+                self.note(&format!("{error}; the earlier config holds"));
+                None
+            }
+        }
+    }
+
+    fn process(&mut self, report: process::Report) -> Vec<Event> {
+        match report {
+            process::Report::Spawned { job, pid } => {
+                self.probe(job);
+                vec![Event::Spawned(job, pid.as_raw())]
+            }
+            process::Report::SpawnFailed { job, error } => {
+                self.forget(job);
+                vec![Event::SpawnFailed(job, error.to_string())]
+            }
+            process::Report::Exited { job, exit, last } => {
+                self.ended(job, last);
+                vec![Event::Exited(job, exit)]
+            }
+            process::Report::TreeGone { job } => {
+                self.forget(job);
+                vec![Event::TreeGone(job)]
+            }
+            process::Report::ReadyLine { job } => vec![Event::Ready(job, Evidence::Proven)],
+            // Hand-shakes of servers that fork themselves; from cold nobody waits for one.
+            process::Report::Signalled { .. } => Vec::new(),
+            process::Report::GuardianLost => {
+                self.note("the guardian process was killed; everything it had started is stopped");
+                if let Err(error) = self.guardian.revive() {
+                    self.note(&format!("{error:#}"));
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn ended(&mut self, job: JobId, last: Vec<String>) {
+        if let Some(server) = self.servers.get_mut(&job) {
+            server.probe = None;
+            self.last_lines = (Some(server.generation), last);
+        }
+        if self
+            .writing
+            .get(&job)
+            .is_some_and(|writing| !writing.cancelled)
+        {
+            self.writing.remove(&job);
+        }
+    }
+
+    fn forget(&mut self, job: JobId) {
+        self.servers.remove(&job);
+        self.writing.remove(&job);
+    }
+
+    /// Looks for evidence that a server is ready, from the moment its process runs.
+    fn probe(&mut self, job: JobId) {
+        let (Some(server), Some(config)) = (self.servers.get_mut(&job), &self.config.server) else {
+            return;
+        };
+        let Some(keeper) = self.guardian.keeper(job) else {
+            return;
+        };
+        let sender = self.sender.clone();
+        // Without a probe the server has its ready timeout to live or to be found out.
+        server.probe = Probe::start(
+            &config.ready.by,
+            self.held.view(),
+            move || tree::descendants(keeper),
+            server.notify.take(),
+            move |report| drop(sender.send(Input::Ready(job, report))),
+        )
+        .ok();
+    }
+
+    fn ready(&mut self, job: JobId, report: &ReadyReport) -> Option<Event> {
+        let own = match &report.address {
+            Some(config::Address::Tcp(address)) => Some(format!("http://{address}/")),
+            Some(config::Address::Unix(_)) | None => None,
+        };
+        self.url = self.held.url().or(own);
+        self.servers
+            .contains_key(&job)
+            .then_some(Event::Ready(job, report.how))
+    }
+
+    fn looked(&mut self, job: JobId, rule: RuleId, written: Written) -> Option<Event> {
+        self.writing.remove(&job);
+        // Asked for under an earlier config, where the number meant another rule.
+        let rule_exists = self.config.rules.get(rule.0).is_some();
+        let before = self.written.get(&rule).cloned().unwrap_or_default();
+        let produced = rule_exists.then(|| written.produced(&self.config, rule, &before))?;
+        self.written.insert(rule, written);
+        Some(Event::Produced(job, produced))
+    }
+
+    // --- lines ---
+
+    fn show(&self, report: &Report) {
+        let about = match report {
+            Report::Down { generation, .. } => Some(*generation),
+            Report::End {
+                outcome: Outcome::Crashed { generation, .. },
+                ..
+            } => Some(*generation),
+            Report::Begin { .. }
+            | Report::End { .. }
+            | Report::Stale { .. }
+            | Report::Interim(_)
+            | Report::Killed { .. }
+            | Report::Stuck { .. } => None,
+        };
+        let last = if about.is_some() && self.last_lines.0 == about {
+            &self.last_lines.1[..]
+        } else {
+            &[]
+        };
+        let names = Names {
+            rules: self
+                .config
+                .rules
+                .iter()
+                .map(|rule| rule.name.as_str())
+                .collect(),
+            stop_signal: self
+                .config
+                .server
+                .as_ref()
+                .map_or("SIGTERM", |server| server.stop.signal.as_str()),
+            url: self.url.clone(),
+            last,
+            clock: &|instant| plain::time_of_day(instant.elapsed()),
+        };
+        for line in plain::lines(report, &names) {
+            self.console.line(&line);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.console.line(&format!("note: {text}"));
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.config.root)
+            .unwrap_or(path)
+            .to_owned()
+    }
+}
+
+/// argv[0] as an absolute path, so that the server finds itself again wherever it changes its directory to.
+fn server_argv(server: &config::Server) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = server.run.argv().into_iter().map(OsString::from).collect();
+    if let Some(program) = argv
+        .first_mut()
+        .filter(|program| program.as_encoded_bytes().contains(&b'/'))
+    {
+        *program = server.cwd.join(&program).into_os_string();
+    }
+    argv
+}

@@ -1,0 +1,593 @@
+//! 6 SHOW. The plain output: stable lines on stderr that people and editors read, and everybody else's output.
+//!
+//! [`Console`] is the one place that writes to devwatch's stdout and stderr. The app's bytes pass through it
+//! untouched; a line of devwatch's own starts at the start of a line. [`lines`] turns a report into such lines
+//! and is pure.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::process::{Output, Stream};
+use crate::supervisor::event::{Cause, Outcome, Report, RestartKind, Retry, Serving, Who};
+use crate::supervisor::generation::JobId;
+
+/// devwatch's own stdout and stderr, shared by everybody who writes.
+#[derive(Clone)]
+pub struct Console(Arc<Mutex<Streams>>);
+
+struct Streams {
+    /// Jobs that are rules: what they print goes to stderr.
+    rules: BTreeSet<JobId>,
+    out: Sink,
+    err: Sink,
+    /// Both go to the same place, so what one leaves open the other one sees.
+    shared: bool,
+}
+
+struct Sink {
+    /// Not std's stdout, which buffers by line: a prompt without a newline has to appear too.
+    file: Option<File>,
+    inside_a_line: bool,
+}
+
+impl Console {
+    /// On the process's stdout and stderr.
+    pub fn new() -> Console {
+        let (out, err) = (Sink::on(std::io::stdout()), Sink::on(std::io::stderr()));
+        let shared = out.place().is_some() && out.place() == err.place();
+        Console(Arc::new(Mutex::new(Streams {
+            rules: BTreeSet::new(),
+            out,
+            err,
+            shared,
+        })))
+    }
+
+    /// From here on `job` is a rule's: its stdout is build output, not the app's.
+    pub fn rule(&self, job: JobId) {
+        self.lock().rules.insert(job);
+    }
+
+    /// Writes `devwatch: TEXT` on stderr, at the start of a line. TEXT is one line.
+    pub fn line(&self, text: &str) {
+        let mut streams = self.lock();
+        let inside = streams.err.inside_a_line || (streams.shared && streams.out.inside_a_line);
+        let start = if inside { "\n" } else { "" };
+        let line = format!("{start}devwatch: {}\n", printable(text));
+        streams.write(Stream::Err, line.as_bytes());
+        streams.out.inside_a_line &= !streams.shared;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Streams> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Console {
+    fn default() -> Console {
+        Console::new()
+    }
+}
+
+impl Output for Console {
+    fn write(&mut self, job: JobId, stream: Stream, bytes: &[u8]) {
+        let mut streams = self.lock();
+        let stream = if streams.rules.contains(&job) {
+            Stream::Err
+        } else {
+            stream
+        };
+        streams.write(stream, bytes);
+    }
+}
+
+impl Streams {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        let sink = match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        };
+        // A reader that has gone away is no reason to stop serving: the bytes are lost, as with any pipe.
+        let _ = sink.file.as_mut().map(|file| file.write_all(bytes));
+        if let Some(last) = bytes.last() {
+            sink.inside_a_line = *last != b'\n';
+        }
+    }
+}
+
+impl Sink {
+    /// On a copy of a standard stream; on nothing where the stream was closed before devwatch began.
+    fn on(stream: impl AsFd) -> Sink {
+        Sink {
+            file: stream.as_fd().try_clone_to_owned().map(File::from).ok(),
+            inside_a_line: false,
+        }
+    }
+
+    fn place(&self) -> Option<(u64, u64, u64)> {
+        let metadata = self.file.as_ref()?.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.rdev()))
+    }
+}
+
+/// What the lines need to know beside the report.
+pub struct Names<'a> {
+    /// Rule names, by place.
+    pub rules: Vec<&'a str>,
+    /// The server's stop signal.
+    pub stop_signal: &'static str,
+    /// Where the server answers, once it does.
+    pub url: Option<String>,
+    /// The last lines that the server in question printed, oldest first.
+    pub last: &'a [String],
+    /// Turns an instant into a time of day.
+    pub clock: &'a dyn Fn(Instant) -> String,
+}
+
+/// A report as plain lines, without the `devwatch: ` in front.
+pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
+    match report {
+        Report::Begin { build, cause } => vec![format!("build {build} begin ({})", because(cause))],
+        Report::End {
+            build,
+            outcome,
+            took,
+        } => vec![format!("build {build} end {}", end(outcome, *took, names))],
+        Report::Stale { generation, since } => {
+            vec![format!(
+                "note: gen {generation} still serves, STALE since {}",
+                (names.clock)(*since)
+            )]
+        }
+        Report::Down {
+            generation,
+            exit,
+            reason,
+            lived,
+            retry,
+        } => {
+            let crashed = !exit.is_some_and(|exit| exit.success());
+            let mut line = format!(
+                "gen {generation} {}",
+                if crashed { "crashed" } else { "exited" }
+            );
+            if let Some(exit) = exit {
+                line += &format!(" exit={exit}");
+            }
+            line += &format!(" after={}", duration(*lived));
+            line += &quoted("reason", reason.as_deref());
+            line += &last(names.last.iter().filter(|_| crashed));
+            vec![line, format!("note: {}", what_follows(*retry))]
+        }
+        Report::Interim(serving) => {
+            vec![format!(
+                "note: gen {} accepts; a newer change is being built",
+                serving.generation
+            )]
+        }
+        Report::Killed { who, after } => {
+            let (name, signal) = match who {
+                Who::Server(generation) => (format!("gen {generation}"), names.stop_signal),
+                Who::Rule(rule) => (format!("rule \"{}\"", names.rules[rule.0]), "SIGTERM"),
+            };
+            vec![format!(
+                "note: {name} ignored {signal} for {}; sent SIGKILL",
+                duration(*after)
+            )]
+        }
+        Report::Stuck { who } => {
+            let name = match who {
+                Who::Server(generation) => format!("gen {generation}"),
+                Who::Rule(rule) => format!("rule \"{}\"", names.rules[rule.0]),
+            };
+            vec![format!(
+                "note: {name} does not die of SIGKILL (uninterruptible); going on without it"
+            )]
+        }
+    }
+}
+
+fn because(cause: &Cause) -> String {
+    match cause {
+        Cause::Start => "start".to_owned(),
+        Cause::Request => "request".to_owned(),
+        Cause::Crash => "crash".to_owned(),
+        Cause::Files(files) => {
+            let shown: Vec<String> = files
+                .iter()
+                .take(MOST_FILES)
+                .map(|file| shown(file))
+                .collect();
+            let more = if files.len() > MOST_FILES {
+                ", ..."
+            } else {
+                ""
+            };
+            let noun = if files.len() == 1 { "file" } else { "files" };
+            format!("{} {noun}: {}{more}", files.len(), shown.join(", "))
+        }
+    }
+}
+
+fn end(outcome: &Outcome, took: Duration, names: &Names<'_>) -> String {
+    let took = duration(took);
+    match outcome {
+        Outcome::Serving(serving) => format!("serving {took}{}", serving_fields(serving, names)),
+        Outcome::Ok { exited: None } => format!("ok {took}"),
+        Outcome::Ok {
+            exited: Some(generation),
+        } => format!("ok {took} gen={generation} exit=0"),
+        Outcome::Unchanged { serving } => format!("unchanged {took} gen={serving}"),
+        Outcome::Failed {
+            rule,
+            exit,
+            reason,
+            serving,
+        } => {
+            let mut line = format!("failed {took} rule={}", word(names.rules[rule.0]));
+            if let Some(exit) = exit {
+                line += &format!(" exit={exit}");
+            }
+            line += &quoted("reason", reason.as_deref());
+            let serving = serving.map_or_else(
+                || "none".to_owned(),
+                |generation| format!("gen{generation}"),
+            );
+            line + &format!(" serving={serving}")
+        }
+        Outcome::Crashed {
+            generation,
+            exit,
+            reason,
+            retry,
+        } => {
+            let mut line = format!("crashed {took} gen={generation}");
+            if let Some(exit) = exit {
+                line += &format!(" exit={exit}");
+            }
+            line += &quoted("reason", reason.as_deref());
+            line += " serving=none";
+            if let Retry::In(delay) = retry {
+                line += &format!(" retry={}", duration(*delay));
+            }
+            line + &last(names.last.iter())
+        }
+        Outcome::Superseded => format!("superseded {took}"),
+    }
+}
+
+fn serving_fields(serving: &Serving, names: &Names<'_>) -> String {
+    let mut fields = format!(" gen={}", serving.generation);
+    if let Some(pid) = serving.pid {
+        fields += &format!(" pid={pid}");
+    }
+    if let Some(old) = serving.old {
+        fields += &format!(" old={old}");
+    }
+    fields += match serving.restart {
+        Some(RestartKind::Cold) => " restart=cold",
+        Some(RestartKind::Hold) => " restart=hold",
+        None => "",
+    };
+    fields += &format!(" ready={}", serving.ready);
+    let accept = duration(serving.accept);
+    fields += &format!(" accept={accept}");
+    if serving.restart == Some(RestartKind::Cold) {
+        // Nobody held the socket: whoever came in this time was refused.
+        fields += &format!(" gap={accept}");
+    }
+    if let Some(url) = &names.url {
+        fields += &format!(" url={url}");
+    }
+    fields
+}
+
+fn what_follows(retry: Retry) -> String {
+    match retry {
+        Retry::In(delay) => format!("starting it again in {}", duration(delay)),
+        Retry::OnChange => "waiting for a change".to_owned(),
+    }
+}
+
+fn last<'a>(lines: impl DoubleEndedIterator<Item = &'a String>) -> String {
+    let mut kept: Vec<&str> = lines
+        .rev()
+        .take(MOST_LAST_LINES)
+        .map(String::as_str)
+        .collect();
+    kept.reverse();
+    quoted(
+        "last",
+        (!kept.is_empty()).then(|| kept.join("\n")).as_deref(),
+    )
+}
+
+fn quoted(key: &str, value: Option<&str>) -> String {
+    value.map_or_else(String::new, |value| format!(" {key}={value:?}"))
+}
+
+/// A value that a script can split at spaces, or a quoted one.
+fn word(value: &str) -> String {
+    if value.contains(|c: char| c.is_whitespace() || c == '"') {
+        format!("{value:?}")
+    } else {
+        value.to_owned()
+    }
+}
+
+/// `812ms`, `1.31s`, `2m05s`.
+pub fn duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0..1000 => format!("{millis}ms"),
+        1000..60_000 => format!("{:.2}s", duration.as_secs_f64()),
+        _ => format!(
+            "{}m{:02}s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        ),
+    }
+}
+
+/// A path for people: as it is, unless it could be taken for something else.
+pub fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// Control characters and what turns text around, escaped: a file name cannot move the cursor or forge a line.
+pub fn printable(text: &str) -> String {
+    let unsafe_to_print = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(unsafe_to_print) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|c| {
+            if unsafe_to_print(c) {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
+}
+
+/// The time of day in the local zone, `14:02:11`.
+pub fn time_of_day(ago: Duration) -> String {
+    let now = jiff::Zoned::now();
+    let then = now.checked_sub(ago).unwrap_or(now);
+    then.strftime("%H:%M:%S").to_string()
+}
+
+/// As many names fit a line; a checkout of 500 files says how many.
+const MOST_FILES: usize = 8;
+/// Enough for a panic and its message; the whole output has passed by already.
+const MOST_LAST_LINES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::PathBuf;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::supervisor::event::{Evidence, Exit};
+    use crate::supervisor::generation::GenerationId;
+    use crate::supervisor::plan::RuleId;
+
+    #[track_caller]
+    fn check(report: Report, expected: Expect) {
+        let last = [
+            "starting",
+            "panic: boom",
+            "goroutine 1 [running]:",
+            "exit status 2",
+        ]
+        .map(str::to_owned);
+        let names = Names {
+            rules: vec!["build", "the assets"],
+            stop_signal: "SIGTERM",
+            url: Some("http://127.0.0.1:8080/".to_owned()),
+            last: &last,
+            clock: &|_| "14:02:11".to_owned(),
+        };
+        expected.assert_eq(&lines(&report, &names).join("\n"));
+    }
+
+    fn begin(cause: Cause) -> Report {
+        Report::Begin { build: 42, cause }
+    }
+
+    fn end(outcome: Outcome) -> Report {
+        Report::End {
+            build: 42,
+            outcome,
+            took: Duration::from_millis(1312),
+        }
+    }
+
+    fn files(names: &[&str]) -> Cause {
+        Cause::Files(names.iter().map(PathBuf::from).collect::<BTreeSet<_>>())
+    }
+
+    fn serving(restart: Option<RestartKind>) -> Outcome {
+        Outcome::Serving(Serving {
+            generation: GenerationId(18),
+            pid: Some(48390),
+            old: restart.map(|_| 48213),
+            restart,
+            ready: Evidence::Proven,
+            accept: Duration::from_millis(86),
+        })
+    }
+
+    #[test]
+    fn begin_lines_say_why() {
+        check(begin(Cause::Start), expect![["build 42 begin (start)"]]);
+        check(begin(Cause::Request), expect![["build 42 begin (request)"]]);
+        check(begin(Cause::Crash), expect![["build 42 begin (crash)"]]);
+        check(
+            begin(files(&["a.go"])),
+            expect![["build 42 begin (1 file: a.go)"]],
+        );
+        check(
+            begin(files(&["go.mod", "a b.go"])),
+            expect![["build 42 begin (2 files: a b.go, go.mod)"]],
+        );
+        let many: Vec<String> = (100..600).map(|n| format!("{n}.go")).collect();
+        check(
+            begin(files(&many.iter().map(String::as_str).collect::<Vec<_>>())),
+            expect![
+                "build 42 begin (500 files: 100.go, 101.go, 102.go, 103.go, 104.go, 105.go, 106.go, 107.go, ...)"
+            ],
+        );
+        check(
+            begin(files(&["x\ndevwatch: build 9 end ok", "\u{202e}og.a"])),
+            expect![[r#"build 42 begin (2 files: x\ndevwatch: build 9 end ok, \u{202e}og.a)"#]],
+        );
+    }
+
+    #[test]
+    fn end_lines_say_what_serves() {
+        check(
+            end(serving(None)),
+            expect![
+                "build 42 end serving 1.31s gen=18 pid=48390 ready=proven accept=86ms url=http://127.0.0.1:8080/"
+            ],
+        );
+        check(
+            end(serving(Some(RestartKind::Hold))),
+            expect![
+                "build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=hold ready=proven accept=86ms url=http://127.0.0.1:8080/"
+            ],
+        );
+        check(
+            end(serving(Some(RestartKind::Cold))),
+            expect![
+                "build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=cold ready=proven accept=86ms gap=86ms url=http://127.0.0.1:8080/"
+            ],
+        );
+        check(
+            end(Outcome::Ok { exited: None }),
+            expect!["build 42 end ok 1.31s"],
+        );
+        check(
+            end(Outcome::Ok {
+                exited: Some(GenerationId(3)),
+            }),
+            expect!["build 42 end ok 1.31s gen=3 exit=0"],
+        );
+        check(
+            end(Outcome::Unchanged {
+                serving: GenerationId(17),
+            }),
+            expect!["build 42 end unchanged 1.31s gen=17"],
+        );
+        check(
+            end(Outcome::Superseded),
+            expect!["build 42 end superseded 1.31s"],
+        );
+        let failed = |serving, reason: Option<&str>| Outcome::Failed {
+            rule: RuleId(1),
+            exit: reason.is_none().then_some(Exit::Code(101)),
+            reason: reason.map(str::to_owned),
+            serving,
+        };
+        check(
+            end(failed(Some(GenerationId(17)), None)),
+            expect![[r#"build 42 end failed 1.31s rule="the assets" exit=101 serving=gen17"#]],
+        );
+        check(
+            end(failed(None, Some("cannot run \"bfu\": no such program"))),
+            expect![[
+                r#"build 42 end failed 1.31s rule="the assets" reason="cannot run \"bfu\": no such program" serving=none"#
+            ]],
+        );
+        let crashed = |exit, reason: Option<&str>, retry| Outcome::Crashed {
+            generation: GenerationId(18),
+            exit,
+            reason: reason.map(str::to_owned),
+            retry,
+        };
+        check(
+            end(crashed(
+                Some(Exit::Signal(11)),
+                None,
+                Retry::In(Duration::from_millis(200)),
+            )),
+            expect![[
+                r#"build 42 end crashed 1.31s gen=18 exit=SIGSEGV serving=none retry=200ms last="panic: boom\ngoroutine 1 [running]:\nexit status 2""#
+            ]],
+        );
+        check(
+            end(crashed(
+                None,
+                Some("did not accept within 10 s; killed"),
+                Retry::OnChange,
+            )),
+            expect![[
+                r#"build 42 end crashed 1.31s gen=18 reason="did not accept within 10 s; killed" serving=none last="panic: boom\ngoroutine 1 [running]:\nexit status 2""#
+            ]],
+        );
+    }
+
+    #[test]
+    fn what_happens_outside_a_cycle_is_a_line_of_its_own() {
+        let down = |exit, retry| Report::Down {
+            generation: GenerationId(17),
+            exit: Some(exit),
+            reason: None,
+            lived: Duration::from_secs(125),
+            retry,
+        };
+        check(
+            down(Exit::Code(2), Retry::In(Duration::from_millis(100))),
+            expect![[r#"
+                gen 17 crashed exit=2 after=2m05s last="panic: boom\ngoroutine 1 [running]:\nexit status 2"
+                note: starting it again in 100ms"#]],
+        );
+        check(
+            down(Exit::Code(0), Retry::OnChange),
+            expect![[r#"
+            gen 17 exited exit=0 after=2m05s
+            note: waiting for a change"#]],
+        );
+        let who = Who::Server(GenerationId(12));
+        check(
+            Report::Killed {
+                who,
+                after: Duration::from_secs(5),
+            },
+            expect!["note: gen 12 ignored SIGTERM for 5.00s; sent SIGKILL"],
+        );
+        check(
+            Report::Killed {
+                who: Who::Rule(RuleId(0)),
+                after: Duration::from_secs(2),
+            },
+            expect![[r#"note: rule "build" ignored SIGTERM for 2.00s; sent SIGKILL"#]],
+        );
+        check(
+            Report::Stuck { who },
+            expect!["note: gen 12 does not die of SIGKILL (uninterruptible); going on without it"],
+        );
+    }
+
+    #[test]
+    fn nothing_that_a_name_holds_moves_the_cursor_or_forges_a_line() {
+        assert_eq!(
+            printable("a\u{1b}[2Jb\n\u{9b}c\u{7f}"),
+            "a\\u{1b}[2Jb\\n\\u{9b}c\\u{7f}"
+        );
+        assert_eq!(printable("grüße 你好"), "grüße 你好");
+    }
+}

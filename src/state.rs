@@ -1,0 +1,167 @@
+//! `.devwatch/`: what devwatch keeps between runs, and the lock that keeps a second devwatch out.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// The folder of one project, locked for as long as this lives (and for as long as the guardian cleans up).
+pub struct State {
+    file: PathBuf,
+    lock: File,
+    silent: bool,
+}
+
+/// Why there is no [`State`].
+#[derive(Debug)]
+pub enum StateError {
+    /// Another devwatch runs for this project.
+    Taken {
+        /// The project.
+        root: PathBuf,
+        /// Its process id, if it could be read.
+        pid: Option<u32>,
+    },
+    /// The folder cannot be written.
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl State {
+    /// Creates `.devwatch/` below `root` where it is missing, with a `.gitignore` of its own, and takes the lock.
+    ///
+    /// # Errors
+    /// Another devwatch holds the lock, or the folder cannot be written.
+    pub fn open(root: &Path) -> Result<State, StateError> {
+        let folder = root.join(".devwatch");
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| StateError::Io { path, error }
+        };
+        fs::create_dir_all(folder.join("bin")).map_err(failed(&folder))?;
+        let ignore = folder.join(".gitignore");
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&ignore)
+        {
+            Ok(mut file) => file.write_all(b"*\n").map_err(failed(&ignore))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(&ignore)(error)),
+        }
+        let path = folder.join("lock");
+        let mut options = OpenOptions::new();
+        let options = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(libc::O_NOFOLLOW);
+        let mut lock = options.open(&path).map_err(failed(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = lock.read_to_string(&mut text);
+                return Err(StateError::Taken {
+                    root: root.to_owned(),
+                    pid: text.trim().parse().ok(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
+        }
+        // Only for people: the lock itself says who holds it.
+        let write = |lock: &mut File| {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        write(&mut lock).map_err(failed(&path))?;
+        let file = folder.join("state");
+        let silent = read(&file).is_some_and(|state| state["listens"] == json!(false));
+        Ok(State { file, lock, silent })
+    }
+
+    /// The lock, for the guardian: it is held until the last copy of the descriptor is closed.
+    pub fn lock_file(&self) -> &File {
+        &self.lock
+    }
+
+    /// Whether the server was alive at its ready timeout and listened nowhere when it last had the time.
+    pub fn silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Keeps it for the next run. A state that cannot be written costs the next start some seconds, no more.
+    pub fn remember_silent(&mut self, silent: bool) {
+        self.silent = silent;
+        let text = json!({ "version": VERSION, "listens": !silent }).to_string();
+        let beside = self.file.with_extension("new");
+        let _ = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &self.file));
+    }
+}
+
+/// A state that is damaged or of another version says nothing.
+fn read(file: &Path) -> Option<Value> {
+    let state: Value = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
+    (state["version"] == json!(VERSION)).then_some(state)
+}
+
+impl std::fmt::Display for StateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StateError::Taken { root, pid } => {
+                write!(f, "another devwatch already runs in {}", root.display())?;
+                match pid {
+                    Some(pid) => write!(f, " (pid {pid}); stop it first: kill {pid}"),
+                    None => write!(f, "; stop it first"),
+                }
+            }
+            StateError::Io { path, error } => write!(f, "cannot write {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_one_is_told_who_holds_the_lock() {
+        let root = tempfile::tempdir().expect("a folder");
+        let first = State::open(root.path()).expect("the first gets it");
+        let Err(StateError::Taken { pid, .. }) = State::open(root.path()) else {
+            panic!("the second got it too")
+        };
+        assert_eq!(pid, Some(std::process::id()));
+        drop(first);
+        State::open(root.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_is_remembered_is_there_the_next_time_and_damage_is_forgotten() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut state = State::open(root.path()).expect("opens");
+        assert!(!state.silent());
+        state.remember_silent(true);
+        drop(state);
+        assert!(State::open(root.path()).expect("opens").silent());
+        for damaged in ["{", "", "{\"version\":99,\"listens\":false}", "\u{0}"] {
+            fs::write(root.path().join(".devwatch/state"), damaged).expect("writes");
+            assert!(
+                !State::open(root.path()).expect("opens").silent(),
+                "{damaged:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The fixture of the end-to-end tests: a project on disk, a devwatch that runs in it, a client that asks the
+//! server. It waits for lines and answers with a deadline, never for time.
+//!
+//! Everything that a test starts carries the path of its project somewhere (working directory, arguments or
+//! executable), so that the end of a test can prove that nothing of it is left.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// How long anything may take before a test has failed. Generous: two cores, and every test at once.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A project in a folder of its own, gone with the test.
+pub struct Project {
+    root: PathBuf,
+    _folder: TempDir,
+}
+
+impl Project {
+    /// An empty one.
+    pub fn new() -> Project {
+        let folder = tempfile::Builder::new()
+            .prefix("devwatch-it-")
+            .tempdir()
+            .expect("a temporary folder");
+        let root = folder.path().canonicalize().expect("its real path");
+        Project {
+            root,
+            _folder: folder,
+        }
+    }
+
+    /// A copy of `examples/NAME` without its config and without what was built there.
+    pub fn example(name: &str) -> Project {
+        let project = Project::new();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples")
+            .join(name);
+        copy_tree(&from, &project.root);
+        let _ = fs::remove_file(project.root.join("devwatch.toml"));
+        project
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Writes a file, as a simple editor does: truncate and write.
+    pub fn write(&self, relative: &str, content: &str) {
+        let path = self.path(relative);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).expect("a folder for the file");
+        }
+        fs::write(path, content).expect("the file is written");
+    }
+
+    pub fn read(&self, relative: &str) -> String {
+        fs::read_to_string(self.path(relative)).expect("the file is there")
+    }
+
+    /// Replaces `from` by `to` in a file; panics when there is nothing to replace.
+    pub fn edit(&self, relative: &str, from: &str, to: &str) {
+        let text = self.read(relative);
+        assert!(text.contains(from), "{relative} has no {from:?}:\n{text}");
+        self.write(relative, &text.replace(from, to));
+    }
+
+    /// Starts devwatch in the project.
+    pub fn devwatch(&self, arguments: &[&str]) -> Devwatch {
+        self.devwatch_with(arguments, |_| {})
+    }
+
+    /// Starts devwatch, after `prepare` has had its way with the command.
+    pub fn devwatch_with(
+        &self,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Devwatch {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devwatch"));
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Cargo sets these for tests, and they would reach the builds of the projects.
+        for variable in [
+            "CARGO_TARGET_DIR",
+            "CARGO_MANIFEST_DIR",
+            "RUSTFLAGS",
+            "PORT",
+            "DEVWATCH_LOG",
+        ] {
+            command.env_remove(variable);
+        }
+        prepare(&mut command);
+        Devwatch::run(command)
+    }
+
+    /// Runs devwatch to its end: exit status, stdout, stderr.
+    pub fn once(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_devwatch"));
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .stdin(Stdio::null());
+        let output = command.output().expect("devwatch runs");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status, text(output.stdout), text(output.stderr))
+    }
+
+    /// Runs a command in the project to its end, which must be a good one.
+    pub fn shell(&self, line: &str) {
+        let status = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .output();
+        let output = status.expect("sh runs");
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Processes that belong to this project, as `pid command`.
+    pub fn processes(&self) -> Vec<String> {
+        let marker = self.root.as_os_str().as_encoded_bytes();
+        let mine = |pid: &str| {
+            let below = Path::new("/proc").join(pid);
+            let link = |name: &str| {
+                fs::read_link(below.join(name)).is_ok_and(|path| path.starts_with(&self.root))
+            };
+            let command = fs::read(below.join("cmdline")).unwrap_or_default();
+            link("cwd")
+                || link("exe")
+                || command.windows(marker.len()).any(|window| window == marker)
+        };
+        let zombie = |pid: &str| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+        };
+        let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        let own = std::process::id().to_string();
+        pids.filter(|pid| *pid != own && mine(pid) && !zombie(pid))
+            .map(|pid| {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                format!(
+                    "{pid} {}",
+                    String::from_utf8_lossy(&command).replace('\0', " ")
+                )
+            })
+            .collect()
+    }
+
+    /// Fails unless every process of this project is gone within `limit`.
+    #[track_caller]
+    pub fn nothing_left(&self, limit: Duration) {
+        if !eventually(limit, || self.processes().is_empty()) {
+            let left = self.processes();
+            self.end_all();
+            panic!("left behind after {limit:?}:\n{}", left.join("\n"));
+        }
+    }
+
+    /// Ends whatever still runs, for tests that expect something to be left.
+    pub fn end_all(&self) {
+        for process in self.processes() {
+            let pid = process
+                .split(' ')
+                .next()
+                .and_then(|pid| pid.parse().ok())
+                .expect("a pid");
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.nothing_left(Duration::from_secs(10));
+        }
+        self.end_all();
+    }
+}
+
+/// A devwatch that runs.
+pub struct Devwatch {
+    child: Child,
+    lines: Receiver<(From, String)>,
+    seen: VecDeque<String>,
+    /// Everything, for the message of a test that fails.
+    transcript: Vec<String>,
+}
+
+/// Where a line came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Stdout,
+    Stderr,
+}
+
+impl Devwatch {
+    /// Starts `command` and reads both of its streams.
+    pub fn run(mut command: Command) -> Devwatch {
+        let mut child = command.spawn().expect("devwatch starts");
+        let (sender, lines) = channel();
+        let out = child
+            .stdout
+            .take()
+            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>);
+        let err = child
+            .stderr
+            .take()
+            .map(|stream| Box::new(stream) as Box<dyn std::io::Read + Send>);
+        for (from, stream) in [(From::Stdout, out), (From::Stderr, err)] {
+            let (Some(stream), sender) = (stream, sender.clone()) else {
+                continue;
+            };
+            thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    if sender
+                        .send((from, String::from_utf8_lossy(&line).into_owned()))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+        Devwatch {
+            child,
+            lines,
+            seen: VecDeque::new(),
+            transcript: Vec::new(),
+        }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// Waits for a line that contains `text`; every line up to it is used up.
+    #[track_caller]
+    pub fn line(&mut self, text: &str) -> String {
+        self.line_where(text, |line| line.contains(text))
+    }
+
+    /// Waits for the end line of a cycle with this word, past ends of `superseded` cycles.
+    #[track_caller]
+    pub fn end(&mut self, word: &str) -> String {
+        let line = self.line_where(&format!("end {word}"), |line| {
+            line.starts_with("devwatch: build ")
+                && line.contains(" end ")
+                && !line.contains(" end superseded")
+        });
+        assert!(
+            line.contains(&format!(" end {word}")),
+            "not {word}: {line}\n{}",
+            self.story()
+        );
+        line
+    }
+
+    /// Waits for a line that fits.
+    #[track_caller]
+    pub fn line_where(&mut self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            while let Some(line) = self.seen.pop_front() {
+                if fits(&line) {
+                    return line;
+                }
+            }
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok((_, line)) => self.take(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no line with {what:?} came\n{}", self.story())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("it ended before {what:?}\n{}", self.story())
+                }
+            }
+        }
+    }
+
+    /// The lines that have come so far and were not used up.
+    pub fn rest(&mut self) -> Vec<String> {
+        while let Ok((_, line)) = self.lines.try_recv() {
+            self.take(line);
+        }
+        self.seen.drain(..).collect()
+    }
+
+    fn take(&mut self, line: String) {
+        self.transcript.push(line.clone());
+        self.seen.push_back(line);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("devwatch can be signalled");
+    }
+
+    /// Waits until devwatch has ended.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        let done = eventually(PATIENCE, || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
+        });
+        assert!(done, "devwatch does not end\n{}", self.story());
+        status.expect("it has ended")
+    }
+
+    /// TERM, and the end.
+    #[track_caller]
+    pub fn terminate(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// Everything it printed so far.
+    pub fn story(&mut self) -> String {
+        while let Ok((_, line)) = self.lines.try_recv() {
+            self.take(line);
+        }
+        format!("--- devwatch printed:\n{}\n---", self.transcript.join("\n"))
+    }
+}
+
+impl Drop for Devwatch {
+    fn drop(&mut self) {
+        // Its guardian ends what it had started.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Polls a condition until it holds or the limit has passed.
+pub fn eventually(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks `GET /` on a connection of its own.
+pub fn get(port: u16) -> std::io::Result<String> {
+    get_path(port, "/")
+}
+
+/// Asks `GET PATH` on a connection of its own. The body.
+pub fn get_path(port: u16, path: &str) -> std::io::Result<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.") => Ok(body.to_owned()),
+        _ => Err(std::io::Error::other(format!("not an answer: {answer:?}"))),
+    }
+}
+
+/// A port that is free now. Where devwatch may choose, port 0 is better.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Whether nobody listens there any more.
+pub fn port_is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// The path of an example of this package that `cargo test` has built.
+pub fn built_example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("this test's path");
+    let path = tests
+        .ancestors()
+        .nth(2)
+        .expect("target/debug")
+        .join("examples")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --example {name}",
+        path.display()
+    );
+    path
+}
+
+/// Whether a tool is there. Skipping prints why; under DEVWATCH_REQUIRE_ALL a skip is a failure.
+pub fn have(tool: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&paths).any(|folder| folder.join(tool).is_file()) {
+        return true;
+    }
+    assert!(
+        std::env::var_os("DEVWATCH_REQUIRE_ALL").is_none(),
+        "{tool} is not on PATH, and every test is required"
+    );
+    eprintln!("skipped: {tool} is not on PATH");
+    false
+}
+
+/// The value of `key=` in a line.
+pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let start = line.find(&format!(" {key}="))? + key.len() + 2;
+    line[start..].split(' ').next()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("the example is there").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let name = entry.file_name();
+        if ["target", ".devwatch", "__pycache__", "node_modules"]
+            .iter()
+            .any(|skip| name == *skip)
+        {
+            continue;
+        }
+        if path.is_dir() {
+            fs::create_dir_all(&target).expect("a folder");
+            copy_tree(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("a file");
+        }
+    }
+}
