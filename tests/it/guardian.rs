@@ -496,12 +496,18 @@ fn without_sockets_there_is_no_listen_pid_and_the_environment_is_exact() {
 fn a_job_has_its_own_session_no_input_and_its_folder() {
     let house = House::new();
     let folder = folder();
-    let mut spec =
-        house.script("cut -d' ' -f1,4-8 /proc/$$/stat; readlink /proc/$$/fd/0 /proc/$$/cwd; cat");
+    let mut spec = house.script(
+        "cut -d' ' -f1,4-8 /proc/$$/stat; readlink /proc/$$/fd/0 /proc/$$/cwd; cat; sleep $0",
+    );
     spec.cwd = folder.path().to_owned();
     let job = house.spawn(spec);
     let pid = house.spawned(job);
+    // It still runs: a job that has gone has no keeper any more.
     let keeper = house.guardian.keeper(job).expect("a keeper");
+    eventually("all three lines", || {
+        house.printed.text(job).lines().count() == 3
+    });
+    house.guardian.kill(job);
     house.exited(job);
     house.tree_gone(job);
     let expected = format!(
