@@ -10,6 +10,9 @@
     reason = "one binary; pub marks what a test may use of the fixture"
 )]
 
+mod edits;
 mod guardian;
+mod loop_projects;
 mod project;
+mod saves;
 mod smoke;

@@ -10,6 +10,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,13 +44,23 @@ impl Project {
 
     /// A copy of `examples/NAME` without its config and without what was built there.
     pub fn example(name: &str) -> Project {
-        let project = Project::new();
-        let from = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("examples")
-            .join(name);
-        copy_tree(&from, &project.root);
+        let project = Project::example_as_it_is(name);
         let _ = fs::remove_file(project.root.join("devwatch.toml"));
         project
+    }
+
+    /// A copy of `examples/NAME` with its own config, without what was built there.
+    pub fn example_as_it_is(name: &str) -> Project {
+        let project = Project::new();
+        project.copy_from_package(&format!("examples/{name}"), "");
+        project
+    }
+
+    /// Copies a folder of this package into the project, without what was built there.
+    pub fn copy_from_package(&self, from: &str, to: &str) {
+        let target = self.path(to);
+        fs::create_dir_all(&target).expect("a folder");
+        copy_tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join(from), &target);
     }
 
     pub fn root(&self) -> &Path {
@@ -67,6 +78,15 @@ impl Project {
             fs::create_dir_all(folder).expect("a folder for the file");
         }
         fs::write(path, content).expect("the file is written");
+    }
+
+    /// Writes a file beside it and renames that over it, as a careful editor does.
+    pub fn replace(&self, relative: &str, content: &str) {
+        let path = self.path(relative);
+        let mut beside = path.clone().into_os_string();
+        beside.push(".tmp4x7");
+        fs::write(&beside, content).expect("the new file is written");
+        fs::rename(&beside, path).expect("it is renamed over the old one");
     }
 
     pub fn read(&self, relative: &str) -> String {
@@ -307,6 +327,18 @@ impl Devwatch {
         }
     }
 
+    /// The next line, if one comes within `limit`.
+    ///
+    /// A pause that ends early when something happens: what a test concludes may not depend on its length.
+    pub fn next_line(&mut self, limit: Duration) -> Option<String> {
+        if self.seen.is_empty()
+            && let Ok((_, line)) = self.lines.recv_timeout(limit)
+        {
+            self.take(line);
+        }
+        self.seen.pop_front()
+    }
+
     /// The lines that have come so far and were not used up.
     pub fn rest(&mut self) -> Vec<String> {
         while let Ok((_, line)) = self.lines.try_recv() {
@@ -398,9 +430,31 @@ pub fn get_path(port: u16, path: &str) -> std::io::Result<String> {
 }
 
 /// A port that is free now. Where devwatch may choose, port 0 is better.
+///
+/// Below the range from which the kernel takes the ports of clients, and never twice in one run: nobody else
+/// gets it before the server does.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const MANY: u16 = 20_000;
+    // Two runs at the same time begin at different places.
+    let begin = std::process::id() * 64 % u32::from(MANY);
+    loop {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + ((begin + step) % u32::from(MANY)) as u16;
+        if port_is_free(port) {
+            return port;
+        }
+    }
+}
+
+/// The port in the `url=` of an end line.
+#[track_caller]
+pub fn port_of(line: &str) -> u16 {
+    let url = field(line, "url").unwrap_or_else(|| panic!("no url: {line}"));
+    let port = url.trim_end_matches('/').rsplit(':').next();
+    port.and_then(|port| port.parse().ok())
+        .unwrap_or_else(|| panic!("no port: {line}"))
 }
 
 /// Whether nobody listens there any more.
