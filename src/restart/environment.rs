@@ -58,8 +58,9 @@ pub struct ServerEnv<'a> {
 /// Of one variable, the first that is set wins: the sockets' variables and `DEVWATCH*`, `configured` (`[server]
 /// env`), `PORT` of a held socket, `base` (what devwatch inherited), `from_files` (of these the last). So a real
 /// variable wins over the file, as dotenv does it, and only the config's own `env` can overrule the port that is
-/// really held. `PYTHONUNBUFFERED` is 1 unless one of them says otherwise: output in a pipe would arrive only when
-/// the server ends.
+/// really held. Two are 1 unless one of them says otherwise: `PYTHONUNBUFFERED`, because output in a pipe would
+/// arrive only when the server ends, and `PYTHONDONTWRITEBYTECODE`, because Python takes what it has compiled for
+/// new as long as size and second of the source are the same: of two saves in one second the first would serve on.
 pub fn server(
     base: impl Iterator<Item = (OsString, OsString)>,
     from_files: Vec<(String, String)>,
@@ -70,6 +71,7 @@ pub fn server(
     let mut put = |name: &str, value: OsString| {
         set.insert(name.into(), value);
     };
+    put("PYTHONDONTWRITEBYTECODE", "1".into());
     put("PYTHONUNBUFFERED", "1".into());
     for (name, value) in from_files {
         put(&name, value.into());
@@ -306,7 +308,9 @@ mod tests {
         let server = server(inherited.into_iter(), Vec::new(), &BTreeMap::new(), ALONE);
         assert_eq!(
             show(&server),
-            format!("DEVWATCH=1\nDEVWATCH_GENERATION=7\n{kept}PYTHONUNBUFFERED=1\n")
+            format!(
+                "DEVWATCH=1\nDEVWATCH_GENERATION=7\n{kept}PYTHONDONTWRITEBYTECODE=1\nPYTHONUNBUFFERED=1\n"
+            )
         );
     }
 
@@ -327,7 +331,7 @@ mod tests {
                 ctx
             )),
             "DEVWATCH=1\nDEVWATCH_GENERATION=7\nLISTEN_FDNAMES=http:admin\nLISTEN_FDS=2\nNOTIFY_SOCKET=/run/s\n\
-             PORT=8080\nPYTHONUNBUFFERED=1\n"
+             PORT=8080\nPYTHONDONTWRITEBYTECODE=1\nPYTHONUNBUFFERED=1\n"
         );
     }
 
@@ -338,6 +342,7 @@ mod tests {
             ("B", "file"),
             ("C", "file"),
             ("C", "later file"),
+            ("PYTHONDONTWRITEBYTECODE", "0"),
             ("PYTHONUNBUFFERED", ""),
         ]);
         let inherited = base(&[("A", "inherited"), ("B", "inherited")]);
@@ -351,7 +356,7 @@ mod tests {
         };
         assert_eq!(
             show(&server(inherited, files, &configured, ctx)),
-            "A=config\nB=inherited\nC=later file\nDEVWATCH=1\nDEVWATCH_GENERATION=7\nPORT=9\nPYTHONUNBUFFERED=\n"
+            "A=config\nB=inherited\nC=later file\nDEVWATCH=1\nDEVWATCH_GENERATION=7\nPORT=9\nPYTHONDONTWRITEBYTECODE=0\nPYTHONUNBUFFERED=\n"
         );
         let inherited = base(&[("A", "inherited"), ("B", "inherited")]);
         assert_eq!(
