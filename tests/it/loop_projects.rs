@@ -7,9 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use regex::Regex;
 
-use crate::project::{
-    Devwatch, Project, field, free_port, get, have, port_is_free, port_of,
-};
+use crate::project::{Devwatch, Project, field, free_port, get, have, port_is_free, port_of};
 
 /// Where an example says what it answers.
 struct Language {
@@ -75,7 +73,12 @@ impl Loop {
     }
 
     /// With the config that the example brings, but for the port.
-    fn with_config(language: Language, folder: &'static str, project: Project, config: &str) -> Loop {
+    fn with_config(
+        language: Language,
+        folder: &'static str,
+        project: Project,
+        config: &str,
+    ) -> Loop {
         project.edit(config, "127.0.0.1:8080", "127.0.0.1:0");
         let mut devwatch = project.devwatch_with(&[], |command| {
             offline(command);
@@ -91,7 +94,7 @@ impl Loop {
         devwatch: Devwatch,
         end: &str,
     ) -> Loop {
-        let running = Loop {
+        let mut running = Loop {
             port: port_of(end),
             generation: generation(end),
             language,
@@ -128,7 +131,7 @@ impl Loop {
     }
 
     #[track_caller]
-    fn answers(&self) {
+    fn answers(&mut self) {
         let answer = get(self.port).expect("an answer");
         let (before, after) = self.language.answer;
         let expected = format!("{before}{}{after}", self.version);
@@ -137,7 +140,11 @@ impl Loop {
         } else {
             answer.contains(&expected)
         };
-        assert!(found, "not {expected:?}: {answer:?}");
+        assert!(
+            found,
+            "not {expected:?}: {answer:?}\n{}",
+            self.devwatch.story()
+        );
     }
 
     /// Saves what no compiler takes; the old server goes on, and devwatch says so.
@@ -201,7 +208,10 @@ fn generation(end: &str) -> String {
 
 /// What the example needs was fetched when this package was built.
 fn offline(command: &mut Command) -> &mut Command {
-    command.env("CARGO_NET_OFFLINE", "true").env("GOFLAGS", "-mod=mod").env("GOPROXY", "off")
+    command
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOPROXY", "off")
 }
 
 #[test]
@@ -321,5 +331,11 @@ fn python_with_the_config_of_the_example() {
         python.save();
         python.serves();
     }
+    // Its second rule compiles what the server will read.
+    let file = python.file();
+    let good = python.project.read(&file);
+    python.breaks();
+    python.project.write(&file, &good);
+    python.serves();
     python.ends();
 }

@@ -117,13 +117,16 @@ impl Project {
             .current_dir(&self.root)
             .stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Cargo sets these for tests, and they would reach the builds of the projects.
+        // Cargo and people set these, and they would reach the builds of the projects.
         for variable in [
             "CARGO_TARGET_DIR",
             "CARGO_MANIFEST_DIR",
             "RUSTFLAGS",
             "PORT",
             "DEVWATCH_LOG",
+            // They would hide what Python does by itself.
+            "PYTHONDONTWRITEBYTECODE",
+            "PYTHONUNBUFFERED",
         ] {
             command.env_remove(variable);
         }
