@@ -1,1 +1,353 @@
+//! A thousand edits at random, most of them while something is being built: in the end what serves is what is on
+//! disk, and every begin has had its end.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::project::{Devwatch, PATIENCE, Project, built_example, eventually, field, get, port_of};
+
+const EDITS: usize = 1000;
+
+/// Builds the tree `out/` and a list of every line in `src/`; fails while a file says that it is broken. Takes
+/// up to a quarter of a second, in the middle, where an edit hurts most.
+const BUILD: &str = "
+rm -rf out
+cp -R src out
+sleep 0.$(printf %03d $(od -An -N1 -tu1 /dev/urandom))
+! grep -rq broken src || exit 1
+{ find src -type f | LC_ALL=C sort | xargs -r grep -H '' || true; } > .devwatch/all.new
+mv .devwatch/all.new out/all.list
+";
+
+#[test]
+fn after_a_thousand_random_edits_what_serves_is_what_is_on_disk() {
+    let seed = std::env::var("DEVWATCH_SEED").map_or_else(
+        |_| RandomState::new().hash_one(0),
+        |seed| seed.parse().expect("DEVWATCH_SEED is a number"),
+    );
+    println!("DEVWATCH_SEED={seed}");
+    let mut dice = Dice(seed);
+    let project = Project::new();
+    for number in 0..20 {
+        project.write(&format!("src/f{number}"), &format!("first {number}\n"));
+    }
+    project.write("build.sh", BUILD);
+    project.write(
+        "devwatch.toml",
+        &format!(
+            "[[rule]]\nname = \"build\"\nfiles = [\"src/**\"]\nrun = [\"sh\", \"-e\", \"build.sh\"]\noutputs = [\"out/**\"]\n\
+             [server]\nrun = [{:?}, \"tag\", {:?}, \"listen\", \"fd\", \"serve-file\", \"out/all.list\"]\n\
+             listen = [\"127.0.0.1:0\"]\n",
+            built_example("child"),
+            project.root(),
+        ),
+    );
+    let mut tale = Tale::of(project.devwatch(&[]));
+    tale.wait_for("the first server", |tale| tale.port != 0);
+    let mut kills = 0;
+    for edit in 0..EDITS {
+        edit_something(&project, &mut dice);
+        tale.pause(&mut dice);
+        // From time to time the server dies as well.
+        if edit % 150 == 75 {
+            kills += usize::from(tale.kill_server(&project));
+        }
+    }
+    for path in files(project.root(), "src") {
+        let text = project.read(&path);
+        if text.contains("broken") {
+            project.write(&path, &text.replace("broken", "mended"));
+        }
+    }
+
+    // What was written into `out` by hand while the rule wrote there, too, nobody can tell apart.
+    project.write("src/end", "the end\n");
+
+    // Quiet comes by itself, and without another save.
+    let expected = listed(&project);
+    let served = eventually(PATIENCE, || {
+        tale.catch_up();
+        tale.cycle_is_over() && get(tale.port).is_ok_and(|answer| answer == expected)
+    });
+    assert!(
+        served,
+        "not what is on disk:\n{:?}\nbut\n{expected}\n{}",
+        get(tale.port),
+        tale.devwatch.story()
+    );
+    assert_eq!(tree(&project, "src"), {
+        let mut out = tree(&project, "out");
+        out.remove("all.list");
+        out
+    });
+    assert!(
+        matches!(&*tale.last_end, "serving" | "unchanged"),
+        "{}",
+        tale.last_end
+    );
+
+    // Nothing is left to do: the next save is the next build.
+    let last = tale.build;
+    project.write("src/last", "the last\n");
+    tale.wait_for("the last save", |tale| {
+        tale.cycle_is_over() && tale.build > last
+    });
+    assert_eq!(tale.build, last + 1, "{}", tale.devwatch.story());
+    assert_eq!(get(tale.port).expect("an answer"), listed(&project));
+    println!("{} builds, {:?}, {kills} kills", tale.build, tale.ends);
+    // What the test is about has happened at all.
+    assert!(tale.build > 20, "only {} builds", tale.build);
+    for word in ["serving", "failed", "superseded"] {
+        assert!(tale.ends.contains_key(word), "none was {word}");
+    }
+    assert!(kills > 0, "the server was never killed");
+    assert_eq!(tale.devwatch.terminate().code(), Some(143));
+}
+
+/// What devwatch has told of its builds so far.
+struct Tale {
+    devwatch: Devwatch,
+    build: u32,
+    /// The last build has begun and not ended.
+    open: bool,
+    /// How often builds ended with which word.
+    ends: BTreeMap<String, u32>,
+    last_end: String,
+    port: u16,
+    server: Option<Pid>,
+}
+
+impl Tale {
+    fn of(devwatch: Devwatch) -> Tale {
+        Tale {
+            devwatch,
+            build: 0,
+            open: false,
+            ends: BTreeMap::new(),
+            last_end: String::new(),
+            port: 0,
+            server: None,
+        }
+    }
+
+    /// Begins and ends alternate, and are numbered without a gap.
+    #[track_caller]
+    fn hear(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("devwatch: build ") else {
+            if line.contains(" crashed") {
+                self.server = None;
+            }
+            return;
+        };
+        let words: Vec<&str> = rest.splitn(4, ' ').collect();
+        let number: u32 = words[0].parse().expect("a number");
+        match words[1] {
+            "begin" => {
+                assert!(!self.open, "two begins: {line}\n{}", self.devwatch.story());
+                assert_eq!(number, self.build + 1, "{line}");
+                (self.build, self.open) = (number, true);
+            }
+            "end" => {
+                assert!(self.open, "two ends: {line}\n{}", self.devwatch.story());
+                assert_eq!(number, self.build, "{line}");
+                self.open = false;
+                self.last_end = words[2].to_owned();
+                *self.ends.entry(words[2].to_owned()).or_default() += 1;
+                if words[2] == "serving" {
+                    self.port = port_of(line);
+                    let pid = field(line, "pid").and_then(|pid| pid.parse().ok());
+                    self.server = pid.map(Pid::from_raw);
+                }
+            }
+            other => panic!("neither begin nor end: {other}"),
+        }
+    }
+
+    fn catch_up(&mut self) {
+        while let Some(line) = self.devwatch.next_line(Duration::ZERO) {
+            self.hear(&line);
+        }
+    }
+
+    fn cycle_is_over(&self) -> bool {
+        !self.open
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, what: &str, done: impl Fn(&Tale) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.devwatch.next_line(left) {
+                Some(line) => self.hear(&line),
+                None => panic!("no {what}\n{}", self.devwatch.story()),
+            }
+        }
+    }
+
+    /// Lets some time pass, or something happen: nothing at all, a few milliseconds or a line, the end of a build.
+    #[track_caller]
+    fn pause(&mut self, dice: &mut Dice) {
+        let limit = match dice.below(100) {
+            0..45 => return,
+            45..75 => Duration::from_millis(dice.below(12)),
+            75..93 => Duration::from_millis(dice.below(80)),
+            _ => {
+                let ends: u32 = self.ends.values().sum();
+                let some_end = |tale: &Tale| tale.ends.values().sum::<u32>() > ends;
+                // An edit that changed nothing brings no end.
+                let deadline = Instant::now() + Duration::from_millis(700);
+                while !some_end(self) && Instant::now() < deadline {
+                    self.pass(deadline);
+                }
+                return;
+            }
+        };
+        self.pass(Instant::now() + limit);
+    }
+
+    #[track_caller]
+    fn pass(&mut self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(line) = self.devwatch.next_line(left) {
+            self.hear(&line);
+        }
+        self.catch_up();
+    }
+
+    /// Kills the server that was last heard of. False: it is gone already.
+    #[track_caller]
+    fn kill_server(&mut self, project: &Project) -> bool {
+        self.catch_up();
+        let Some(server) = self.server.take() else {
+            return false;
+        };
+        let runs = project
+            .processes()
+            .iter()
+            .any(|process| process.starts_with(&format!("{server} ")));
+        runs && kill(server, Signal::SIGKILL).is_ok()
+    }
+}
+
+/// One random change below `src/`, or what only looks like one.
+fn edit_something(project: &Project, dice: &mut Dice) {
+    let known = files(project.root(), "src");
+    let fresh = |dice: &mut Dice| match dice.below(4) {
+        0 => format!(
+            "src/d{}/e{}/f{}",
+            dice.below(3),
+            dice.below(3),
+            dice.below(3)
+        ),
+        1 => format!("src/d{}/f{}", dice.below(3), dice.below(5)),
+        _ => format!("src/f{}", dice.below(25)),
+    };
+    let some = |dice: &mut Dice| match known.len() {
+        0 => "src/f0".to_owned(),
+        many => known[dice.below(many as u64) as usize].clone(),
+    };
+    let text = format!("{} {}\n", dice.below(1 << 32), dice.below(1 << 32));
+    match dice.below(100) {
+        0..30 => project.write(&some(dice), &text),
+        30..50 => {
+            let path = some(dice);
+            if known.contains(&path) {
+                project.replace(&path, &text);
+            }
+        }
+        50..60 => project.write(&fresh(dice), &text),
+        60..66 => _ = fs::remove_file(project.path(&some(dice))),
+        66..69 => _ = fs::remove_dir_all(project.path(&format!("src/d{}", dice.below(3)))),
+        69..75 => {
+            let (from, to) = (some(dice), fresh(dice));
+            let parent = project.path(&to);
+            let parent = parent.parent().expect("it has one");
+            fs::create_dir_all(parent).expect("a folder");
+            let _ = fs::rename(project.path(&from), project.path(&to));
+        }
+        75..78 => {
+            let folder = |number| project.path(&format!("src/d{number}"));
+            let _ = fs::rename(folder(dice.below(3)), folder(dice.below(3)));
+        }
+        78..82 => project.write(&some(dice), &format!("broken {text}")),
+        82..90 => {
+            // Mended, and back to an earlier content.
+            for path in &known {
+                if project.read(path).contains("broken") {
+                    project.write(path, "mended\n");
+                }
+            }
+        }
+        90..94 => {
+            // The same bytes again.
+            let path = some(dice);
+            if let Ok(same) = fs::read_to_string(project.path(&path)) {
+                project.write(&path, &same);
+            }
+        }
+        94..97 => project.write(&format!("src/{}", dice.below(3)), ""),
+        // Behind the rule's back.
+        _ => project.write("out/all.list", "not built\n"),
+    }
+}
+
+/// The files below a folder, as paths from the root, sorted.
+fn files(root: &Path, folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root.join(folder)];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let path = entry.path();
+                let path = path.strip_prefix(root).expect("below the root");
+                found.push(path.to_str().expect("text").to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What the list of lines has to say.
+fn listed(project: &Project) -> String {
+    let lines = |path: &String| -> Vec<String> {
+        let text = project.read(path);
+        text.lines()
+            .map(|line| format!("{path}:{line}\n"))
+            .collect()
+    };
+    let paths = files(project.root(), "src");
+    paths.iter().flat_map(lines).collect()
+}
+
+/// Every file below a folder with its content.
+fn tree(project: &Project, folder: &str) -> BTreeMap<String, String> {
+    let paths = files(project.root(), folder);
+    let entry = |path: String| {
+        let below = path[folder.len() + 1..].to_owned();
+        (below, project.read(&path))
+    };
+    paths.into_iter().map(entry).collect()
+}
+
+/// splitmix64: a number decides the whole test.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
