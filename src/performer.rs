@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::config::diagnostic::Diagnostics;
 use crate::config::file::{self, LoadError};
 use crate::config::{self, Config, ReadyBy};
 use crate::event_loop::{self, Input, Setup};
@@ -426,9 +427,7 @@ impl Performer {
         let shown = plain::shown(&self.relative(path));
         match file::load(path, &self.config.root) {
             Ok(loaded) => {
-                for warning in loaded.warnings.lines() {
-                    self.console.line(&warning);
-                }
+                self.problems(path, loaded.warnings);
                 // A second edit may come before the first is in force: what runs is what counts.
                 let server_changed = self.config.server != loaded.config.server;
                 let policy =
@@ -442,9 +441,7 @@ impl Performer {
                 })
             }
             Err(LoadError::Invalid(diagnostics)) => {
-                for line in diagnostics.lines() {
-                    self.console.line(&line);
-                }
+                self.problems(path, diagnostics);
                 self.note(&format!("{shown} is not applied; the earlier config holds"));
                 None
             }
@@ -584,6 +581,14 @@ impl Performer {
             clock: &|instant| plain::time_of_day(instant.elapsed()),
         };
         for line in plain::lines(report, &names) {
+            self.console.line(&line);
+        }
+    }
+
+    /// Findings in the config, with its whole path: editors may run in another folder.
+    fn problems(&self, file: &Path, mut found: Diagnostics) {
+        file.clone_into(&mut found.file);
+        for line in found.lines() {
             self.console.line(&line);
         }
     }

@@ -15,6 +15,15 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
 /// One finding in a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -84,10 +93,7 @@ impl Diagnostic {
     }
 
     fn render(&self, file: &std::path::Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
+        let word = self.severity.word();
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
         // Tabs stay tabs, so that the carets stand below what they mean whatever the width of a tab.
@@ -135,10 +141,13 @@ impl Diagnostics {
         self.items.is_empty()
     }
 
-    /// Each finding in one line: `devwatch.toml:14:1: unknown key ...`, with the label behind a semicolon.
+    /// Each finding in one line, as editors read it: `devwatch.toml:14:1: error: unknown key ...`, with the label
+    /// behind a semicolon.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         self.items.iter().map(|item| {
-            let place = format!("{}:{}:{}", self.file.display(), item.line, item.column);
+            let (line, column) = (item.line, item.column);
+            let word = item.severity.word();
+            let place = format!("{}:{line}:{column}: {word}", self.file.display());
             match &item.label {
                 Some(label) => format!("{place}: {}; {label}", item.message),
                 None => format!("{place}: {}", item.message),
@@ -212,7 +221,7 @@ mod tests {
                   | 	^^ did you mean `c`?
                   |
                 help: allowed keys: c
-                devwatch.toml:2:2: unknown key `b`; did you mean `c`?
+                devwatch.toml:2:2: error: unknown key `b`; did you mean `c`?
             "#]],
         );
     }
@@ -230,7 +239,7 @@ mod tests {
                   |     ^ did you mean `c`?
                   |
                 help: allowed keys: c
-                devwatch.toml:1:5: unknown key `b`; did you mean `c`?
+                devwatch.toml:1:5: error: unknown key `b`; did you mean `c`?
             "#]],
         );
     }

@@ -576,7 +576,9 @@ mod tests {
         };
         let line = found.lines().next().expect("one finding");
         assert!(
-            line.contains("/devwatch.toml:2:7: `run` in [server] is an integer, not a command"),
+            line.contains(
+                "/devwatch.toml:2:7: error: `run` in [server] is an integer, not a command"
+            ),
             "{line}"
         );
     }
@@ -612,12 +614,12 @@ run = "./x"
         let survey = load(&root.join(NAME), &root).expect("good").survey();
         let text = survey.lines().collect::<Vec<_>>().join("\n");
         expect![[r#"
-            ROOT/devwatch.toml:4:30: "*.proto" matches no file; ignored folders do not count
-            ROOT/devwatch.toml:8:10: "*.go" matches in the root alone, not "cmd/main.go"; did you mean "**/*.go"?
-            ROOT/devwatch.toml:8:18: "**/*.rs" matches no file; ignored folders do not count
-            ROOT/devwatch.toml:8:44: "srv" is a folder; write "srv/**"
-            ROOT/devwatch.toml:8:51: "go.mdo" does not exist; did you mean "go.mod"?
-            ROOT/devwatch.toml:8:71: "lost/x.toml" matches no file: its folder does not exist
-            ROOT/devwatch.toml:8:99: "ignored/**" matches no file; ignored folders do not count"#]].assert_eq(&anonymous(&text, &root));
+            ROOT/devwatch.toml:4:30: warning: "*.proto" matches no file; ignored folders do not count
+            ROOT/devwatch.toml:8:10: warning: "*.go" matches in the root alone, not "cmd/main.go"; did you mean "**/*.go"?
+            ROOT/devwatch.toml:8:18: warning: "**/*.rs" matches no file; ignored folders do not count
+            ROOT/devwatch.toml:8:44: warning: "srv" is a folder; write "srv/**"
+            ROOT/devwatch.toml:8:51: warning: "go.mdo" does not exist; did you mean "go.mod"?
+            ROOT/devwatch.toml:8:71: warning: "lost/x.toml" matches no file: its folder does not exist
+            ROOT/devwatch.toml:8:99: warning: "ignored/**" matches no file; ignored folders do not count"#]].assert_eq(&anonymous(&text, &root));
     }
 }

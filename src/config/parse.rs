@@ -1392,33 +1392,33 @@ ready = "/healthz"
 hot = 1
 "#,
             expect![[r#"
-                devwatch.toml:2:11: unknown version of the config; this devwatch reads `version = 1`
-                devwatch.toml:3:8: rules are a list; write [[rule]]
-                devwatch.toml:5:10: `ignore` in [watch] is a string, not an array of gitignore lines; write ["docs"]
-                devwatch.toml:6:8: `poll` in [watch] is an integer, not "auto", "off" or an interval
-                devwatch.toml:7:12: `max_wait` in [watch] is a boolean, not a duration; write a number and its unit: "30ms", "1.5s", "2m"
-                devwatch.toml:8:12: `debounce` in [watch] is no duration: "soon"; write a number and its unit: "30ms", "1.5s", "2m"
-                devwatch.toml:10:7: `run` in [server] is an integer, not a command; write ["program", "argument"], or a line for the shell
-                devwatch.toml:11:11: `restart` in [server] is a boolean, not one of "cold", "hot"
-                devwatch.toml:12:10: `listen` in [server] is an integer, not an address or a list of addresses; write ":8080"
-                devwatch.toml:13:16: the value of PORT in `env` in [server] is an integer, not a string; write "8080"
-                devwatch.toml:13:22: "A=B" is no name for a variable
-                devwatch.toml:13:42: the value of LIST in `env` in [server] is an array, not a string
-                devwatch.toml:14:12: `env_file` in [server] is an integer, not a path or a list of paths; write [".env"]
-                devwatch.toml:15:7: `~` in `cwd` in [server] is not expanded; write an absolute path, or one from the root
-                devwatch.toml:16:8: `stop` in [server] is a string, not a table; write { signal = "SIGTERM", timeout = "5s" }
-                devwatch.toml:17:9: `ready` in [server] is a string, not a table; write { http = "/healthz", timeout = "10s" }
-                devwatch.toml:18:7: `hot` in [server] is an integer, not a table; write [server.hot]
+                devwatch.toml:2:11: error: unknown version of the config; this devwatch reads `version = 1`
+                devwatch.toml:3:8: error: rules are a list; write [[rule]]
+                devwatch.toml:5:10: error: `ignore` in [watch] is a string, not an array of gitignore lines; write ["docs"]
+                devwatch.toml:6:8: error: `poll` in [watch] is an integer, not "auto", "off" or an interval
+                devwatch.toml:7:12: error: `max_wait` in [watch] is a boolean, not a duration; write a number and its unit: "30ms", "1.5s", "2m"
+                devwatch.toml:8:12: error: `debounce` in [watch] is no duration: "soon"; write a number and its unit: "30ms", "1.5s", "2m"
+                devwatch.toml:10:7: error: `run` in [server] is an integer, not a command; write ["program", "argument"], or a line for the shell
+                devwatch.toml:11:11: error: `restart` in [server] is a boolean, not one of "cold", "hot"
+                devwatch.toml:12:10: error: `listen` in [server] is an integer, not an address or a list of addresses; write ":8080"
+                devwatch.toml:13:16: error: the value of PORT in `env` in [server] is an integer, not a string; write "8080"
+                devwatch.toml:13:22: error: "A=B" is no name for a variable
+                devwatch.toml:13:42: error: the value of LIST in `env` in [server] is an array, not a string
+                devwatch.toml:14:12: error: `env_file` in [server] is an integer, not a path or a list of paths; write [".env"]
+                devwatch.toml:15:7: error: `~` in `cwd` in [server] is not expanded; write an absolute path, or one from the root
+                devwatch.toml:16:8: error: `stop` in [server] is a string, not a table; write { signal = "SIGTERM", timeout = "5s" }
+                devwatch.toml:17:9: error: `ready` in [server] is a string, not a table; write { http = "/healthz", timeout = "10s" }
+                devwatch.toml:18:7: error: `hot` in [server] is an integer, not a table; write [server.hot]
             "#]],
         );
         check_lines(
             "rule = [1, { files = [1], run = [\"a\", 2] }]\nserver = []\nwatch = 2",
             expect![[r#"
-                devwatch.toml:1:9: a rule is a table, not an integer; write [[rule]]
-                devwatch.toml:1:23: an integer in `files` in rule-2 is not a string
-                devwatch.toml:1:39: an integer in `run` in rule-2 is not a string
-                devwatch.toml:2:10: `server` is an array, not a table; write [server]
-                devwatch.toml:3:9: `watch` is an integer, not a table; write [watch]
+                devwatch.toml:1:9: error: a rule is a table, not an integer; write [[rule]]
+                devwatch.toml:1:23: error: an integer in `files` in rule-2 is not a string
+                devwatch.toml:1:39: error: an integer in `run` in rule-2 is not a string
+                devwatch.toml:2:10: error: `server` is an array, not a table; write [server]
+                devwatch.toml:3:9: error: `watch` is an integer, not a table; write [watch]
             "#]],
         );
     }
@@ -1448,23 +1448,23 @@ files = ["x"]
 cwd = ""
 "#,
             expect![[r#"
-                devwatch.toml:2:1: rule-1 has no `files`; add files = ["src/**"]
-                devwatch.toml:4:8: a rule's name is one line, and not empty
-                devwatch.toml:5:9: `files` in rule "" is empty: no change would ever belong to it
-                devwatch.toml:6:1: `outputs` means nothing in rule "" without `run`; add `run`, or leave it out
-                devwatch.toml:7:1: `timeout` means nothing in rule "" without `run`; add `run`, or leave it out
-                devwatch.toml:9:9: `files` in rule-3 only excludes; add a glob without `!`, such as "**/*"
-                devwatch.toml:10:7: `run` in rule-3 is empty; write ["program", "argument"]
-                devwatch.toml:11:11: `timeout` in rule-3 must be longer than 0
-                devwatch.toml:12:12: unknown value "rustc" of `problems` in rule-3; use one of "auto", "off", "cargo", "go", "tsc", "eslint", "gnu", "python"
-                devwatch.toml:13:8: unknown value "hot" of `then` in rule-3; use one of "restart", "cold", "reload", "nothing"
-                devwatch.toml:15:11: bad glob "/src/**" in `files` in rule-4: globs are relative to the root and never begin with "/"
-                devwatch.toml:15:24: bad glob "a/../b" in `files` in rule-4: ".." can only stand at the beginning
-                devwatch.toml:15:31: bad glob "ok\tthen[a" in `files` in rule-4: unclosed character class; missing ']'
-                devwatch.toml:16:8: "" in `run` in rule-4 is no program
-                devwatch.toml:18:8: two rules are named "rule-1"; the first stands in line 2
-                devwatch.toml:20:1: `cwd` means nothing in rule "rule-1" without `run`; add `run`, or leave it out
-                devwatch.toml:20:7: "" in `cwd` in rule "rule-1" is no path
+                devwatch.toml:2:1: error: rule-1 has no `files`; add files = ["src/**"]
+                devwatch.toml:4:8: error: a rule's name is one line, and not empty
+                devwatch.toml:5:9: error: `files` in rule "" is empty: no change would ever belong to it
+                devwatch.toml:6:1: error: `outputs` means nothing in rule "" without `run`; add `run`, or leave it out
+                devwatch.toml:7:1: error: `timeout` means nothing in rule "" without `run`; add `run`, or leave it out
+                devwatch.toml:9:9: error: `files` in rule-3 only excludes; add a glob without `!`, such as "**/*"
+                devwatch.toml:10:7: error: `run` in rule-3 is empty; write ["program", "argument"]
+                devwatch.toml:11:11: error: `timeout` in rule-3 must be longer than 0
+                devwatch.toml:12:12: error: unknown value "rustc" of `problems` in rule-3; use one of "auto", "off", "cargo", "go", "tsc", "eslint", "gnu", "python"
+                devwatch.toml:13:8: error: unknown value "hot" of `then` in rule-3; use one of "restart", "cold", "reload", "nothing"
+                devwatch.toml:15:11: error: bad glob "/src/**" in `files` in rule-4: globs are relative to the root and never begin with "/"
+                devwatch.toml:15:24: error: bad glob "a/../b" in `files` in rule-4: ".." can only stand at the beginning
+                devwatch.toml:15:31: error: bad glob "ok\tthen[a" in `files` in rule-4: unclosed character class; missing ']'
+                devwatch.toml:16:8: error: "" in `run` in rule-4 is no program
+                devwatch.toml:18:8: error: two rules are named "rule-1"; the first stands in line 2
+                devwatch.toml:20:1: error: `cwd` means nothing in rule "rule-1" without `run`; add `run`, or leave it out
+                devwatch.toml:20:7: error: "" in `cwd` in rule "rule-1" is no path
             "#]],
         );
     }
@@ -1487,30 +1487,30 @@ fork_timeout = "0ms"
 on_failure = "kep"
 "#,
             expect![[r#"
-                devwatch.toml:2:1: [server] has no `run`; add run = ["./my-server"]
-                devwatch.toml:3:1: unknown key `cmd` in [server]; did you mean `run`?
-                devwatch.toml:4:1: unknown key `env-file` in [server]; did you mean `env_file`?
-                devwatch.toml:5:11: `listen` in [server] cannot be read as an address: "example.org:80"; the host is an IP address, "localhost" or nothing
-                devwatch.toml:5:45: `listen` in [server] holds the same address twice
-                devwatch.toml:6:17: `log` in [server.ready] is no regular expression: unclosed group
-                devwatch.toml:6:22: `log` and `http` in [server.ready]; only one can decide
-                devwatch.toml:6:29: `http` in [server.ready] is a path, not "healthz"; write "/healthz"; devwatch knows where the server listens
-                devwatch.toml:6:49: `notify` in [server.ready] is true, or left out
-                devwatch.toml:6:64: `delay` in [server.ready] is longer than the timeout of 10s; raise `timeout`, or wait less
-                devwatch.toml:6:71: unknown key `tcp` in [server.ready]
-                devwatch.toml:7:20: `timeout` in [server.stop] is no duration: "5"; without a unit; write "5ms" or "5s"
-                devwatch.toml:9:8: unknown value "warm" of `mode` in [server.hot]; use one of "self", "overlap", "adopt"
-                devwatch.toml:10:10: unknown value "falcon" of `preset` in [server.hot]; did you mean "falcore"?
-                devwatch.toml:11:10: unknown signal "HUPP" in `signal` in [server.hot]; did you mean "SIGHUP"?
-                devwatch.toml:12:16: `fork_timeout` in [server.hot] must be longer than 0
-                devwatch.toml:13:14: unknown value "kep" of `on_failure` in [server.hot]; did you mean "keep"?
+                devwatch.toml:2:1: error: [server] has no `run`; add run = ["./my-server"]
+                devwatch.toml:3:1: error: unknown key `cmd` in [server]; did you mean `run`?
+                devwatch.toml:4:1: error: unknown key `env-file` in [server]; did you mean `env_file`?
+                devwatch.toml:5:11: error: `listen` in [server] cannot be read as an address: "example.org:80"; the host is an IP address, "localhost" or nothing
+                devwatch.toml:5:45: error: `listen` in [server] holds the same address twice
+                devwatch.toml:6:17: error: `log` in [server.ready] is no regular expression: unclosed group
+                devwatch.toml:6:22: error: `log` and `http` in [server.ready]; only one can decide
+                devwatch.toml:6:29: error: `http` in [server.ready] is a path, not "healthz"; write "/healthz"; devwatch knows where the server listens
+                devwatch.toml:6:49: error: `notify` in [server.ready] is true, or left out
+                devwatch.toml:6:64: error: `delay` in [server.ready] is longer than the timeout of 10s; raise `timeout`, or wait less
+                devwatch.toml:6:71: error: unknown key `tcp` in [server.ready]
+                devwatch.toml:7:20: error: `timeout` in [server.stop] is no duration: "5"; without a unit; write "5ms" or "5s"
+                devwatch.toml:9:8: error: unknown value "warm" of `mode` in [server.hot]; use one of "self", "overlap", "adopt"
+                devwatch.toml:10:10: error: unknown value "falcon" of `preset` in [server.hot]; did you mean "falcore"?
+                devwatch.toml:11:10: error: unknown signal "HUPP" in `signal` in [server.hot]; did you mean "SIGHUP"?
+                devwatch.toml:12:16: error: `fork_timeout` in [server.hot] must be longer than 0
+                devwatch.toml:13:14: error: unknown value "kep" of `on_failure` in [server.hot]; did you mean "keep"?
             "#]],
         );
         check_lines(
             "[server]\nrun = \"x\"\nready = {}",
             expect![[r#"
-            devwatch.toml:3:9: [server.ready] says nothing
-        "#]],
+                devwatch.toml:3:9: error: [server.ready] says nothing
+            "#]],
         );
         good("[server]\nrun = \"x\"\nready = { timeout = \"30s\" }");
     }
@@ -1520,11 +1520,11 @@ on_failure = "kep"
         check_lines(
             "[app]\nx = 1\n[build]\ny = 1\n[Server]\n[frobnicate]",
             expect![[r#"
-                devwatch.toml:1:1: nothing to do: neither [[rule]] nor [server]
-                devwatch.toml:1:2: unknown key `app`; did you mean `server`?
-                devwatch.toml:3:2: unknown key `build`; did you mean [[rule]]?
-                devwatch.toml:5:2: unknown key `Server`; did you mean `server`?
-                devwatch.toml:6:2: unknown key `frobnicate`
+                devwatch.toml:1:1: error: nothing to do: neither [[rule]] nor [server]
+                devwatch.toml:1:2: error: unknown key `app`; did you mean `server`?
+                devwatch.toml:3:2: error: unknown key `build`; did you mean [[rule]]?
+                devwatch.toml:5:2: error: unknown key `Server`; did you mean `server`?
+                devwatch.toml:6:2: error: unknown key `frobnicate`
             "#]],
         );
     }
@@ -1588,11 +1588,11 @@ files = 1
         check_lines(
             "a = \n[server]\nrun = \"\nx = 'a",
             expect![[r#"
-            devwatch.toml:1:1: unknown key `a`
-            devwatch.toml:1:5: not TOML: string values must be quoted, expected literal string
-            devwatch.toml:3:8: not TOML: invalid basic string, expected `"`
-            devwatch.toml:4:7: not TOML: invalid literal string, expected `'`
-        "#]],
+                devwatch.toml:1:1: error: unknown key `a`
+                devwatch.toml:1:5: error: not TOML: string values must be quoted, expected literal string
+                devwatch.toml:3:8: error: not TOML: invalid basic string, expected `"`
+                devwatch.toml:4:7: error: not TOML: invalid literal string, expected `'`
+            "#]],
         );
     }
 
@@ -1601,9 +1601,9 @@ files = 1
         check_lines(
             "[[rule]]\nfiles = [\"\\u0061[b\", 'a[b', '''c[d''']",
             expect![[r#"
-                devwatch.toml:2:10: bad glob "a[b" in `files` in rule-1: unclosed character class; missing ']'
-                devwatch.toml:2:24: bad glob "a[b" in `files` in rule-1: unclosed character class; missing ']'
-                devwatch.toml:2:29: bad glob "c[d" in `files` in rule-1: unclosed character class; missing ']'
+                devwatch.toml:2:10: error: bad glob "a[b" in `files` in rule-1: unclosed character class; missing ']'
+                devwatch.toml:2:24: error: bad glob "a[b" in `files` in rule-1: unclosed character class; missing ']'
+                devwatch.toml:2:29: error: bad glob "c[d" in `files` in rule-1: unclosed character class; missing ']'
             "#]],
         );
     }
