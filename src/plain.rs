@@ -57,11 +57,9 @@ impl Console {
     /// Writes `devwatch: TEXT` on stderr, at the start of a line. TEXT is one line.
     pub fn line(&self, text: &str) {
         let mut streams = self.lock();
-        let inside = streams.err.inside_a_line || (streams.shared && streams.out.inside_a_line);
-        let start = if inside { "\n" } else { "" };
+        let start = if streams.err.inside_a_line { "\n" } else { "" };
         let line = format!("{start}devwatch: {}\n", printable(text));
         streams.write(Stream::Err, line.as_bytes());
-        streams.out.inside_a_line &= !streams.shared;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Streams> {
@@ -95,8 +93,12 @@ impl Streams {
         };
         // A reader that has gone away is no reason to stop serving: the bytes are lost, as with any pipe.
         let _ = sink.file.as_mut().map(|file| file.write_all(bytes));
-        if let Some(last) = bytes.last() {
-            sink.inside_a_line = *last != b'\n';
+        let Some(last) = bytes.last() else { return };
+        let inside = *last != b'\n';
+        sink.inside_a_line = inside;
+        if self.shared {
+            self.out.inside_a_line = inside;
+            self.err.inside_a_line = inside;
         }
     }
 }
