@@ -11,7 +11,7 @@ use crate::config::detect::As;
 /// Without a config devwatch recognises Go, Rust, Node and Python projects. While it runs: q quits, r rebuilds,
 /// R restarts from cold; Ctrl-C quits, a second one at once.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(version, override_usage = USAGE, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do; without a subcommand: watch, build, serve.
     #[command(subcommand)]
@@ -26,7 +26,7 @@ pub struct Cli {
     pub plain: bool,
 
     /// Run CMD as the server, and restart it when any source changes; no config is read
-    #[arg(last = true, value_name = "CMD")]
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["config", "kind"])]
     pub command: Vec<String>,
 }
 
@@ -42,7 +42,12 @@ pub struct Place {
     pub dir: Option<PathBuf>,
 
     /// Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
-    #[arg(long = "as", value_name = "KIND[:TARGET]", global = true)]
+    #[arg(
+        long = "as",
+        value_name = "KIND[:TARGET]",
+        global = true,
+        conflicts_with = "config"
+    )]
     pub kind: Option<As>,
 }
 
@@ -54,6 +59,10 @@ pub enum Action {
     /// Write a commented devwatch.toml for the project found here
     Init,
 }
+
+const USAGE: &str = "\
+devwatch [OPTIONS] [-- CMD...]
+       devwatch [OPTIONS] <COMMAND>";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -40,14 +40,14 @@ pub mod state;
 pub mod supervisor;
 pub mod watch;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use cli::{Action, Cli, Place};
 use config::detect::DetectError;
-use config::file::{FindError, LoadError};
+use config::file::{FindError, LoadError, Loaded};
 use config::{Config, Origin, detect, file, init};
 use event_loop::Setup;
 use plain::Console;
@@ -59,7 +59,7 @@ pub fn run(cli: Cli) -> i32 {
     match attempt(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{}", message(&error));
+            complain(&message(&error));
             exit_code(&error)
         }
     }
@@ -68,23 +68,42 @@ pub fn run(cli: Cli) -> i32 {
 fn attempt(cli: Cli) -> Result<i32> {
     if let Some(dir) = &cli.place.dir {
         std::env::set_current_dir(dir)
-            .with_context(|| format!("cannot change to {}", dir.display()))?;
+            .map_err(|error| Usage(format!("cannot change to {}: {error}", dir.display())))?;
     }
     let here = std::env::current_dir().context("the working directory is gone")?;
     let here = here
         .canonicalize()
         .context("the working directory is gone")?;
     match cli.action {
-        Some(Action::Check) => check(&here, &cli.place),
+        Some(Action::Check) => {
+            let understood = understand(&here, &cli.place)?;
+            if let Some(loaded) = &understood.loaded {
+                let survey = loaded.survey();
+                if !survey.is_empty() {
+                    complain(&survey.to_string());
+                }
+            }
+            say(&detect::describe(&understood.config));
+            Ok(0)
+        }
         Some(Action::Init) => {
+            if let Some(path) = &cli.place.config {
+                let why = format!(
+                    "init writes devwatch.toml in the working directory, not {}; leave -c out, or say where with -C DIR",
+                    path.display()
+                );
+                return Err(Usage(why).into());
+            }
+            // Said first: that a config is there explains more than that nothing could be detected.
+            init::free_path(&here)?;
             let config = detect::detect(&here, cli.place.kind.as_ref())?;
             let path = init::write(&config, &here)?;
-            println!("wrote {}", path.display());
+            say(&format!("wrote {}", path.display()));
             Ok(0)
         }
         None if cli.command.is_empty() => {
-            let (config, settings) = understand(&here, &cli.place)?;
-            watch_and_serve(config, settings, cli.plain)
+            let understood = understand(&here, &cli.place)?;
+            watch_and_serve(understood.config, understood.settings, cli.plain)
         }
         None => watch_and_serve(
             detect::from_command(&here, cli.command),
@@ -94,49 +113,42 @@ fn attempt(cli: Cli) -> Result<i32> {
     }
 }
 
-/// Says what was understood; mistakes in the config are errors and come before that.
-fn check(here: &Path, place: &Place) -> Result<i32> {
-    let config = match config_file(here, place)? {
-        Some((path, root)) => {
-            let loaded = file::load(&path, &root)?;
-            for hints in [&loaded.warnings, &loaded.survey()] {
-                if !hints.is_empty() {
-                    eprintln!("{hints}");
-                }
-            }
-            loaded.config
-        }
-        None => detect::detect(here, place.kind.as_ref())?,
-    };
-    println!("{}", detect::describe(&config));
-    Ok(0)
+/// What is known of a project before anything runs.
+struct Understood {
+    config: Config,
+    /// The files that would change it.
+    settings: Vec<PathBuf>,
+    /// The file it was read from, for more to be said about it.
+    loaded: Option<Loaded>,
 }
 
-/// The config of the project around `here`, and the files that would change it.
-fn understand(here: &Path, place: &Place) -> Result<(Config, Vec<PathBuf>)> {
-    let Some((path, root)) = config_file(here, place)? else {
-        return Ok((detect::detect(here, place.kind.as_ref())?, Vec::new()));
+/// The config of the project around `here`.
+fn understand(here: &Path, place: &Place) -> Result<Understood> {
+    let found = match &place.config {
+        Some(path) => Some((here.join(path), here.to_owned())),
+        None if place.kind.is_some() => None,
+        None => file::find(here)?.map(|path| {
+            let root = file::root_of(&path);
+            (path, root)
+        }),
+    };
+    let Some((path, root)) = found else {
+        let config = detect::detect(here, place.kind.as_ref())?;
+        return Ok(Understood {
+            config,
+            settings: Vec::new(),
+            loaded: None,
+        });
     };
     let loaded = file::load(&path, &root)?;
     if !loaded.warnings.is_empty() {
-        eprintln!("{}", loaded.warnings);
+        complain(&loaded.warnings.to_string());
     }
-    Ok((loaded.config, vec![path]))
-}
-
-/// The config file that holds here, and the root of its project.
-fn config_file(here: &Path, place: &Place) -> Result<Option<(PathBuf, PathBuf)>> {
-    if let Some(path) = &place.config {
-        return Ok(Some((here.join(path), here.to_owned())));
-    }
-    if place.kind.is_some() {
-        return Ok(None);
-    }
-    let found = file::find(here)?;
-    Ok(found.map(|path| {
-        let root = file::root_of(&path);
-        (path, root)
-    }))
+    Ok(Understood {
+        config: loaded.config.clone(),
+        settings: vec![path],
+        loaded: Some(loaded),
+    })
 }
 
 fn watch_and_serve(config: Config, settings: Vec<PathBuf>, plain: bool) -> Result<i32> {
@@ -167,6 +179,27 @@ fn may_read_keys() -> bool {
     terminal && !dumb && std::env::var_os("CI").is_none() && foreground()
 }
 
+/// Prints an answer. Whoever asked and reads no more (`| head -1`) has what they wanted.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}
+
+/// What was typed makes no sense here.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 fn message(error: &anyhow::Error) -> String {
     if let Some(LoadError::Invalid(diagnostics)) = error.downcast_ref() {
         return diagnostics.to_string();
@@ -176,7 +209,8 @@ fn message(error: &anyhow::Error) -> String {
 
 /// Each way to end has a number that scripts can tell apart.
 fn exit_code(error: &anyhow::Error) -> i32 {
-    if error.is::<LoadError>() || error.is::<FindError>() || error.is::<DetectError>() {
+    let config = error.is::<FindError>() || error.is::<LoadError>() || error.is::<DetectError>();
+    if error.is::<Usage>() || config {
         2
     } else if let Some(StateError::Taken { .. }) = error.downcast_ref() {
         6

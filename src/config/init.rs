@@ -39,30 +39,33 @@ pub fn render(config: &Config) -> String {
     text
 }
 
+/// Where the config of `root` would be written.
+///
+/// # Errors
+/// There is one already, there or as `.config/devwatch.toml`.
+pub fn free_path(root: &Path) -> io::Result<PathBuf> {
+    let path = root.join(NAME);
+    for taken in [&path, &root.join(".config").join(NAME)] {
+        if taken.symlink_metadata().is_ok() {
+            return Err(exists(taken));
+        }
+    }
+    Ok(path)
+}
+
 /// Writes [`render`] to `devwatch.toml` in `root` and returns its path.
 ///
 /// # Errors
 /// There is one already, there or as `.config/devwatch.toml`; or it cannot be written.
 pub fn write(config: &Config, root: &Path) -> io::Result<PathBuf> {
-    let taken = |path: &Path| {
-        let message = format!(
-            "{} exists; devwatch init never overwrites, remove it first",
-            path.display()
-        );
-        io::Error::new(io::ErrorKind::AlreadyExists, message)
-    };
-    let tucked_away = root.join(".config").join(NAME);
-    if tucked_away.symlink_metadata().is_ok() {
-        return Err(taken(&tucked_away));
-    }
-    let path = root.join(NAME);
+    let path = free_path(root)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(&path)
         .map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
-                taken(&path)
+                exists(&path)
             } else {
                 io::Error::new(
                     error.kind(),
@@ -72,6 +75,14 @@ pub fn write(config: &Config, root: &Path) -> io::Result<PathBuf> {
         })?;
     file.write_all(render(config).as_bytes())?;
     Ok(path)
+}
+
+fn exists(path: &Path) -> io::Error {
+    let message = format!(
+        "{} exists; devwatch init never overwrites, remove it first",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::AlreadyExists, message)
 }
 
 /// The tables of `config` without a heading; with `comments`, each key says what it is.

@@ -10,6 +10,7 @@
     reason = "one binary; pub marks what a test may use of the fixture"
 )]
 
+mod command_line;
 mod edits;
 mod guardian;
 mod loop_projects;

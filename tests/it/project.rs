@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -141,9 +141,33 @@ impl Project {
             .args(arguments)
             .current_dir(&self.root)
             .stdin(Stdio::null());
-        let output = command.output().expect("devwatch runs");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (output.status, text(output.stdout), text(output.stderr))
+        let (out, err) = (Self::sink(), Self::sink());
+        command.stdout(out.try_clone().expect("a copy"));
+        command.stderr(err.try_clone().expect("a copy"));
+        let mut child = command.spawn().expect("devwatch runs");
+        let mut status = None;
+        eventually(PATIENCE, || {
+            status = child.try_wait().expect("its status");
+            status.is_some()
+        });
+        let text = |mut file: fs::File| {
+            let mut bytes = Vec::new();
+            file.rewind().expect("a file");
+            file.read_to_end(&mut bytes).expect("what it printed");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (out, err) = (text(out), text(err));
+        let Some(status) = status else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("devwatch {arguments:?} does not end\n{out}{err}");
+        };
+        (status, out, err)
+    }
+
+    /// A file for what a process prints, so that nobody has to read while it runs.
+    fn sink() -> fs::File {
+        tempfile::tempfile().expect("a temporary file")
     }
 
     /// Runs a command in the project to its end, which must be a good one.
