@@ -16,4 +16,5 @@ mod guardian;
 mod loop_projects;
 mod project;
 mod saves;
+mod settings;
 mod smoke;

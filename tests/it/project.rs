@@ -402,6 +402,14 @@ impl Devwatch {
         self.ended()
     }
 
+    /// Every line that it has printed so far.
+    pub fn said(&mut self) -> &[String] {
+        while let Ok((_, line)) = self.lines.try_recv() {
+            self.take(line);
+        }
+        &self.transcript
+    }
+
     /// Everything it printed so far.
     pub fn story(&mut self) -> String {
         while let Ok((_, line)) = self.lines.try_recv() {
