@@ -60,8 +60,18 @@ pub struct Performer {
 
 struct Writing {
     rule: RuleId,
-    /// Told to stop: it may write until nothing of it is left.
-    cancelled: bool,
+    until: Until,
+}
+
+/// When a command's writes are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Its main process ends.
+    Exited,
+    /// It was told to stop, and may write until nothing of it is left.
+    Gone,
+    /// Its outputs have been looked at: until then nobody knows what it wrote.
+    Looked,
 }
 
 struct Server {
@@ -143,7 +153,7 @@ impl Performer {
             job,
             Writing {
                 rule,
-                cancelled: false,
+                until: Until::Exited,
             },
         );
         let rule = &self.config.rules[rule.0];
@@ -223,7 +233,7 @@ impl Performer {
 
     fn stop(&mut self, job: JobId, target: Target) {
         if let Some(writing) = self.writing.get_mut(&job) {
-            writing.cancelled = true;
+            writing.until = Until::Gone;
         }
         let is_server = self.servers.contains_key(&job);
         let server = self.config.server.as_ref().filter(|_| is_server);
@@ -239,10 +249,8 @@ impl Performer {
 
     /// Reads a rule's outputs on a thread of its own: an artefact of many megabytes takes its time.
     fn inspect(&mut self, job: JobId, rule: RuleId) {
-        self.writing.entry(job).or_insert(Writing {
-            rule,
-            cancelled: false,
-        });
+        let until = Until::Looked;
+        self.writing.insert(job, Writing { rule, until });
         let (config, sender) = (self.config.clone(), self.sender.clone());
         std::thread::spawn(move || {
             let written = outputs::look(&config, rule, None);
@@ -488,18 +496,22 @@ impl Performer {
             server.probe = None;
             self.last_lines = (Some(server.generation), last);
         }
-        if self
-            .writing
-            .get(&job)
-            .is_some_and(|writing| !writing.cancelled)
-        {
-            self.writing.remove(&job);
-        }
+        self.writes_no_more(job, &[Until::Exited]);
     }
 
     fn forget(&mut self, job: JobId) {
         self.servers.remove(&job);
-        self.writing.remove(&job);
+        self.writes_no_more(job, &[Until::Exited, Until::Gone]);
+    }
+
+    fn writes_no_more(&mut self, job: JobId, reached: &[Until]) {
+        if self
+            .writing
+            .get(&job)
+            .is_some_and(|writing| reached.contains(&writing.until))
+        {
+            self.writing.remove(&job);
+        }
     }
 
     /// Looks for evidence that a server is ready, from the moment its process runs.
