@@ -1,7 +1,7 @@
 //! `.devwatch/`: what devwatch keeps between runs, and the lock that keeps a second devwatch out.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -46,14 +46,15 @@ impl State {
         };
         fs::create_dir_all(folder.join("bin")).map_err(failed(&folder))?;
         let ignore = folder.join(".gitignore");
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&ignore)
-        {
-            Ok(mut file) => file.write_all(b"*\n").map_err(failed(&ignore))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(&ignore)(error)),
+        // One that is empty was made on a disk that was full then.
+        let made = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&ignore);
+        let mut made = made.map_err(failed(&ignore))?;
+        if made.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            made.write_all(b"*\n").map_err(failed(&ignore))?;
         }
         let path = folder.join("lock");
         let mut options = OpenOptions::new();
@@ -146,6 +147,20 @@ mod tests {
         assert_eq!(pid, Some(std::process::id()));
         drop(first);
         State::open(root.path()).expect("free again");
+    }
+
+    #[test]
+    fn the_folder_is_ignored_by_git_even_after_a_full_disk() {
+        let root = tempfile::tempdir().expect("a folder");
+        let ignore = root.path().join(".devwatch/.gitignore");
+        let open = || drop(State::open(root.path()).expect("opens"));
+        for (found, expected) in [(None, "*\n"), (Some(""), "*\n"), (Some("/bin\n"), "/bin\n")] {
+            if let Some(text) = found {
+                fs::write(&ignore, text).expect("writes");
+            }
+            open();
+            assert_eq!(fs::read_to_string(&ignore).expect("is there"), expected);
+        }
     }
 
     #[test]
