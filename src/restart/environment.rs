@@ -8,8 +8,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::supervisor::generation::GenerationId;
@@ -119,7 +120,7 @@ pub fn rule(
 pub fn read_env_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>, EnvFileError> {
     let mut all = Vec::new();
     for path in paths {
-        let text = match fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
@@ -136,6 +137,23 @@ pub fn read_env_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>, EnvFil
         all.extend(variables);
     }
     Ok(all)
+}
+
+/// Reads a regular file: opening a pipe would wait for its writer, and reading a device has no end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// A dotenv file that cannot be used.
@@ -243,6 +261,7 @@ impl Read for LineByLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn base(pairs: &[(&str, &str)]) -> impl Iterator<Item = (OsString, OsString)> {
         let owned: Vec<_> = pairs
@@ -410,5 +429,18 @@ mod tests {
             error.starts_with(&format!("{}: cannot be read: ", path.display())),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_env_file_that_is_a_pipe_is_refused_without_waiting_for_its_writer() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let path = folder.path().join(".env");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let error = read_env_files(std::slice::from_ref(&path)).expect_err("no file");
+        let expected = format!("{}: cannot be read: not a regular file", path.display());
+        assert_eq!(error.to_string(), expected);
+        let folder = folder.path().to_owned();
+        let error = read_env_files(std::slice::from_ref(&folder)).expect_err("no file");
+        assert!(error.to_string().ends_with("not a regular file"), "{error}");
     }
 }
