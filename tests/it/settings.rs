@@ -535,37 +535,45 @@ fn every_end_word_has_its_shape_and_its_begin() {
 
 #[test]
 fn a_line_of_devwatch_begins_at_the_start_of_a_line() {
-    let shop = Shop::new();
-    let child = built_example("child");
-    let prompt = COPY.replace(
-        r#"["cp", "source.txt", "built.txt"]"#,
-        "\"cp source.txt built.txt; printf 'no end'\"",
-    );
-    let server = format!(
-        "[server]\nrun = [\"{}\", \"tag\", \"{}\", \"print-hex\", \"6e6f20656e64fffe\", \"listen\", \"127.0.0.1:{}\", \"print-hex\", \"3e20\", \"serve-file\", \"built.txt\"]\n",
-        child.display(),
-        shop.project.root().display(),
-        shop.port
-    );
-    shop.configure(&prompt, &server);
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "exec \"$0\" 2>&1", env!("CARGO_BIN_EXE_devwatch")])
-        .current_dir(shop.project.root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut devwatch = Devwatch::run(command);
-    devwatch.end("serving");
-    for text in ["two", "three"] {
-        shop.project.write("source.txt", text);
+    // What the rule and then the server print: who leaves a line open is not who closes it.
+    for (rule, server) in [
+        ("no end", "a line\\nand no end"),
+        ("no end", "a whole line\\n"),
+        ("", "no end"),
+        ("a whole line\\n", ""),
+    ] {
+        let shop = Shop::new();
+        let child = built_example("child");
+        let prompting = COPY.replace(
+            r#"["cp", "source.txt", "built.txt"]"#,
+            &format!("\"cp source.txt built.txt; printf '{rule}'\""),
+        );
+        // The child says `listening`, which would close the line.
+        let serving = format!(
+            "[server]\nrun = \"{} listen 127.0.0.1:{} serve-file built.txt tag {} > /dev/null & printf '{server}'; wait\"\n",
+            child.display(),
+            shop.port,
+            shop.project.root().display()
+        );
+        shop.configure(&prompting, &serving);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec \"$0\" 2>&1", env!("CARGO_BIN_EXE_devwatch")])
+            .current_dir(shop.project.root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut devwatch = Devwatch::run(command);
         devwatch.end("serving");
-        shop.answers(text);
+        for text in ["two", "three"] {
+            shop.project.write("source.txt", text);
+            devwatch.end("serving");
+            shop.answers(text);
+        }
+        // A line end is added where one is missing, and only there.
+        let story = devwatch.story();
+        assert!(!devwatch.said().iter().any(String::is_empty), "{story}");
+        end(devwatch);
     }
-    let story = devwatch.story();
-    assert!(story.contains("no end"), "{story}");
-    // A line end is added where one is missing, and only there.
-    assert!(!devwatch.said().iter().any(String::is_empty), "{story}");
-    end(devwatch);
 }
 
 #[test]
