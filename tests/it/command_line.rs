@@ -774,3 +774,26 @@ fn a_project_that_cannot_be_written_is_refused_with_the_folder() {
         project.processes().is_empty()
     }));
 }
+
+#[test]
+fn descriptors_that_a_shell_left_open_reach_neither_builds_nor_servers() {
+    let project = Project::new();
+    let list = r#"["sh", "-c", "echo $0 /proc/self/fd/*", "#;
+    project.write(
+        "devwatch.toml",
+        &format!(
+            "[[rule]]\nfiles = [\"x\"]\nrun = {list}\"build\"]\n[server]\nrun = {list}\"server\"]\n"
+        ),
+    );
+    // Higher than anything devwatch opens itself, and inherited by it.
+    let file = fs::File::open("/dev/null").expect("it is there");
+    let high = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_DUPFD(300)).expect("a number");
+    let mut devwatch = project.devwatch(&[]);
+    nix::unistd::close(high).expect("it was open");
+    for who in ["build", "server"] {
+        let line = devwatch.line(&format!("{who} /proc/self/fd/0"));
+        assert!(!line.contains(&format!("/{high}")), "{line}");
+    }
+    devwatch.end("ok");
+    devwatch.terminate();
+}
