@@ -197,10 +197,10 @@ impl Tale {
         let limit = match dice.below(100) {
             0..45 => return,
             45..75 => Duration::from_millis(dice.below(12)),
-            75..93 => Duration::from_millis(dice.below(80)),
+            75..95 => Duration::from_millis(dice.below(80)),
             _ => {
-                let ends: u32 = self.ends.values().sum();
-                let some_end = |tale: &Tale| tale.ends.values().sum::<u32>() > ends;
+                let before = self.completed();
+                let some_end = |tale: &Tale| tale.completed() > before;
                 // An edit that changed nothing brings no end.
                 let deadline = Instant::now() + Duration::from_millis(700);
                 while !some_end(self) && Instant::now() < deadline {
@@ -210,6 +210,12 @@ impl Tale {
             }
         };
         self.pass(Instant::now() + limit);
+    }
+
+    /// Builds that came to an end of their own.
+    fn completed(&self) -> u32 {
+        let own = self.ends.iter().filter(|(word, _)| *word != "superseded");
+        own.map(|(_, count)| count).sum()
     }
 
     #[track_caller]
