@@ -170,11 +170,19 @@ impl Supervisor {
             }
             return;
         }
-        let Some(cycle) = &mut self.cycle else { return };
-        let Some(running) = cycle
-            .running
-            .filter(|running| running.job == job && running.inspecting)
-        else {
+        let awaited = self
+            .cycle
+            .as_mut()
+            .and_then(|cycle| Some((cycle.running?, cycle)))
+            .filter(|(running, _)| running.job == job && running.inspecting);
+        let Some((running, cycle)) = awaited else {
+            // Superseded during the look. The outputs are there all the same, and if the rule writes the same
+            // again, nobody will hear of them any more.
+            let due = match &mut self.cycle {
+                Some(cycle) if !cycle.built => &mut cycle.todo,
+                Some(_) | None => &mut self.owed.rules,
+            };
+            due.extend(produced.dirtied);
             return;
         };
         cycle.running = None;

@@ -648,6 +648,60 @@ fn a_change_while_the_old_server_stops_lets_the_restart_finish_first() {
 }
 
 #[test]
+fn what_was_made_before_a_cycle_was_superseded_still_reaches_whom_it_feeds() {
+    let policy = Policy {
+        rules: vec![
+            rule("schema", true, true),
+            rule("generate", true, true),
+            rule("build", true, true),
+        ],
+        server: Some(server()),
+    };
+    // The second run of rule 1 makes the same as the first, whose product rule 2 has not seen.
+    check(
+        policy,
+        "0.0 began
+         0.1 exited 1 0
+         0.1 produced 1 7
+         0.2 exited 2 0
+         0.2 produced 2 7
+         0.3 exited 3 0
+         0.3 produced 3 7
+         0.4 ready 4
+         1.0 changed 1 - g
+         1.1 exited 5 0
+         1.2 changed 0+1 - s
+         1.3 produced 5 8 2
+         1.4 exited 6 0
+         1.4 produced 6 7
+         1.5 exited 7 0
+         1.5 produced 7 8
+         1.6 exited 8 0
+         1.6 produced 8 8",
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.1  exited 1 0               -> inspect 1
+            0.1  produced 1 7             -> run 2 rule 1
+            0.2  exited 2 0               -> inspect 2
+            0.2  produced 2 7             -> run 3 rule 2
+            0.3  exited 3 0               -> inspect 3
+            0.3  produced 3 7             -> start 4 gen 1
+            0.4  ready 4                  -> [end 1 serving gen 1 first Proven]
+            1    changed 1 - g            -> [begin 2 g], run 5 rule 1
+            1.1  exited 5 0               -> inspect 5
+            1.2  changed 0+1 - s          -> [end 2 superseded], [begin 3 g+s], run 6 rule 0
+            1.3  produced 5 8 2           ->
+            1.4  exited 6 0               -> inspect 6
+            1.4  produced 6 7             -> run 7 rule 1
+            1.5  exited 7 0               -> inspect 7
+            1.5  produced 7 8             -> run 8 rule 2
+            1.6  exited 8 0               -> inspect 8
+            1.6  produced 8 8             -> stop 4
+        "#]],
+    );
+}
+
+#[test]
 fn rules_run_top_to_bottom_and_new_outputs_dirty_the_rules_they_feed() {
     let policy = Policy {
         rules: vec![
