@@ -366,6 +366,21 @@ impl Devwatch {
         self.seen.pop_front()
     }
 
+    /// The next line that fits, if one comes within `limit`; the others are used up.
+    pub fn next_line_where(
+        &mut self,
+        limit: Duration,
+        fits: impl Fn(&str) -> bool,
+    ) -> Option<String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let line = self.next_line(deadline.saturating_duration_since(Instant::now()))?;
+            if fits(&line) {
+                return Some(line);
+            }
+        }
+    }
+
     /// The lines that have come so far and were not used up.
     pub fn rest(&mut self) -> Vec<String> {
         while let Ok((_, line)) = self.lines.try_recv() {

@@ -343,6 +343,98 @@ fn a_rule_does_not_trigger_itself_with_what_it_writes() {
 }
 
 #[test]
+fn what_a_rule_has_written_is_its_own_while_a_large_output_is_read() {
+    let project = Project::new();
+    project.write("source.txt", "zero\n");
+    // Its command has long ended when devwatch has read the large file and knows what the small one holds.
+    let rule = "
+        [[rule]]
+        name = \"build\"
+        files = [\"source.txt\"]
+        run = \"cp source.txt built.txt && truncate -s 100M .devwatch/bin/large\"
+        outputs = [\"built.txt\", \".devwatch/bin/large\"]";
+    let served = serving(&project, "built.txt");
+    let mut saves = Saves::start(project, &format!("{rule}\n{served}"));
+    for _ in 0..5 {
+        saves.nothing_else_was_built();
+    }
+    saves.ends();
+}
+
+#[test]
+fn a_rule_that_fails_does_not_trigger_itself_with_what_it_has_written() {
+    let project = Project::new();
+    project.write("source.txt", "zero\n");
+    // Never the same output twice: if it triggered, it would do so for ever.
+    let rule = "
+        [[rule]]
+        name = \"build\"
+        files = [\"source.txt\"]
+        run = \"date +%s.%N > report.txt; cp source.txt built.txt; ! grep broken source.txt\"
+        outputs = [\"built.txt\", \"report.txt\"]";
+    let served = serving(&project, "built.txt");
+    let mut saves = Saves::start(project, &format!("{rule}\n{served}"));
+    for round in 0..5 {
+        let good = saves.answer();
+        saves
+            .project
+            .write("source.txt", &format!("broken {round}\n"));
+        let end = saves.devwatch.end("failed");
+        saves.build += 1;
+        assert!(
+            end.starts_with(&format!("devwatch: build {} ", saves.build)),
+            "{end}"
+        );
+        // Longer than the quiet time of an output: what it has written has been seen by then.
+        let triggered = saves
+            .devwatch
+            .next_line_where(Duration::from_millis(100), |line| line.contains(" begin ("));
+        assert_eq!(triggered, None);
+        assert_eq!(saves.answer(), good);
+        saves.nothing_else_was_built();
+    }
+    saves.ends();
+}
+
+#[test]
+fn what_a_failed_rule_has_generated_still_reaches_the_rule_that_takes_it() {
+    let project = Project::new();
+    project.write("source.txt", "one\n");
+    project.write("flag.txt", "good\n");
+    project.write("gen/kept", "");
+    let rules = "
+        [[rule]]
+        name = \"generate\"
+        files = [\"source.txt\", \"flag.txt\"]
+        run = \"cp source.txt gen/middle.txt; ! grep broken flag.txt\"
+        outputs = [\"gen/middle.txt\"]
+        [[rule]]
+        name = \"build\"
+        files = [\"gen/**\"]
+        run = [\"cp\", \"gen/middle.txt\", \"built.txt\"]
+        outputs = [\"built.txt\"]";
+    let served = serving(&project, "built.txt");
+    let mut saves = Saves::start(project, &format!("{rules}\n{served}"));
+    for round in 2..7 {
+        let good = saves.answer();
+        saves.project.write("flag.txt", "broken\n");
+        saves.devwatch.end("failed");
+        saves.build += 1;
+        let new = format!("source {round}\n");
+        saves.project.write("source.txt", &new);
+        saves.devwatch.end("failed");
+        saves.build += 1;
+        assert_eq!(saves.answer(), good);
+        // It generates the very same once more, now with success.
+        assert_eq!(saves.project.read("gen/middle.txt"), new);
+        saves.project.write("flag.txt", "good\n");
+        saves.builds("1 file: flag.txt");
+        assert_eq!(saves.answer(), new);
+    }
+    saves.ends();
+}
+
+#[test]
 fn an_output_changed_by_hand_is_made_again() {
     let mut saves = Saves::copying();
     saves.project.write("built.txt", "by hand\n");
