@@ -121,15 +121,18 @@ fn measure() -> Outcome {
     let mut floor = Floor::start(&own, &pipe, &folder.path().join("floor"))?;
     let mut watched = Watched::start(&devwatch, &own, &pipe, &folder.path().join("project"))?;
 
+    // That of the first build.
+    starts.next(0)?;
+
     let (mut by_floor, mut by_devwatch, mut by_answer) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..WARM_UP + SAVES {
         let content = format!("version {round}\n");
         let closed = save(&floor.folder.join("source.txt"), &content)?;
-        let raw = starts.next()? - closed;
+        let raw = starts.next(closed)?;
         floor.finish()?;
 
         let closed = save(&watched.folder.join("source.txt"), &content)?;
-        let started = starts.next()? - closed;
+        let started = starts.next(closed)?;
         let answered = watched.answer(&content)? - closed;
         watched.one_build()?;
         if round >= WARM_UP {
@@ -150,11 +153,11 @@ fn measure() -> Outcome {
         "{SAVES} saves with {}, each exactly one build\n",
         devwatch.display()
     );
-    println!("| from close(2) of a save, ms           |    p50 |    p95 |    max |");
-    println!("|---------------------------------------|-------:|-------:|-------:|");
+    println!("| from close(2) of a save, ms            |    p50 |    p95 |    max |");
+    println!("|----------------------------------------|-------:|-------:|-------:|");
     row("to the build command: floor", &by_floor);
     row("to the build command: devwatch", &by_devwatch);
-    row("... devwatch, answer of the new server", &by_answer);
+    row("to the first new answer: devwatch", &by_answer);
     println!();
     let (floor50, floor95) = (percentile(&by_floor, 50), percentile(&by_floor, 95));
     let (own50, own95) = (percentile(&by_devwatch, 50), percentile(&by_devwatch, 95));
@@ -182,7 +185,7 @@ fn measure() -> Outcome {
 
 fn row(name: &str, nanos: &[u64]) {
     println!(
-        "| {name:<37} | {:>6.2} | {:>6.2} | {:>6.2} |",
+        "| {name:<38} | {:>6.2} | {:>6.2} | {:>6.2} |",
         millis(percentile(nanos, 50)),
         millis(percentile(nanos, 95)),
         millis(percentile(nanos, 100)),
@@ -257,10 +260,12 @@ impl Starts {
         Ok(Starts(starts))
     }
 
-    fn next(&self) -> Outcome<u64> {
-        self.0
-            .recv_timeout(PATIENCE)
-            .map_err(|_| "a save was never built".into())
+    /// How long after `closed` the next one was.
+    fn next(&self, closed: u64) -> Outcome<u64> {
+        let began = self.0.recv_timeout(PATIENCE);
+        let began = began.map_err(|_| "a save was never built")?;
+        let after = began.checked_sub(closed);
+        after.ok_or_else(|| "a command has started before its save".into())
     }
 }
 
