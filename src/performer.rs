@@ -623,7 +623,10 @@ fn server_argv(server: &config::Server) -> Vec<OsString> {
         .first_mut()
         .filter(|program| program.as_encoded_bytes().contains(&b'/'))
     {
-        *program = server.cwd.join(&program).into_os_string();
+        // `ps` and messages show it.
+        let path = Path::new(&program);
+        let path = path.strip_prefix(".").unwrap_or(path);
+        *program = server.cwd.join(path).into_os_string();
     }
     argv
 }
