@@ -5,7 +5,13 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::poll::poll;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
+
+use crate::process::tree;
 
 /// The folder of one project, locked for as long as this lives (and for as long as the guardian cleans up).
 pub struct State {
@@ -35,6 +41,8 @@ pub enum StateError {
 
 impl State {
     /// Creates `.devwatch/` below `root` where it is missing, with a `.gitignore` of its own, and takes the lock.
+    /// Waits for the guardian of a devwatch that was killed: for milliseconds, or for the 10 s after which it
+    /// gives up what does not die.
     ///
     /// # Errors
     /// Another devwatch holds the lock, or the folder cannot be written.
@@ -65,17 +73,21 @@ impl State {
             .truncate(false)
             .custom_flags(libc::O_NOFOLLOW);
         let mut lock = options.open(&path).map_err(failed(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let _ = lock.read_to_string(&mut text);
-                return Err(StateError::Taken {
-                    root: root.to_owned(),
-                    pid: text.trim().parse().ok(),
-                });
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let pid = holder(&mut lock);
+                    if !pid.is_some_and(has_ended) {
+                        let root = root.to_owned();
+                        return Err(StateError::Taken { root, pid });
+                    }
+                    // Its guardian holds the lock until nothing of it is left. Not a lock that waits: when it is
+                    // free, a third devwatch may be faster, and that one stays.
+                    let _ = poll(&mut [], LOOK_AGAIN);
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(failed(&path)(error)),
         }
         // Only for people: the lock itself says who holds it.
         let write = |lock: &mut File| {
@@ -108,6 +120,23 @@ impl State {
     }
 }
 
+/// Who wrote its number into the lock.
+fn holder(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.rewind().ok()?;
+    lock.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether a process is no more, reaped or not.
+fn has_ended(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid).map(Pid::from_raw) else {
+        return false;
+    };
+    kill(pid, None) == Err(Errno::ESRCH)
+        || tree::process(pid).is_some_and(|process| process.state == 'Z')
+}
+
 /// A state that is damaged or of another version says nothing.
 fn read(file: &Path) -> Option<Value> {
     let state: Value = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
@@ -132,6 +161,9 @@ impl std::fmt::Display for StateError {
 impl std::error::Error for StateError {}
 
 const VERSION: u32 = 1;
+
+/// Milliseconds between two looks at a lock that is about to be free.
+const LOOK_AGAIN: u8 = 10;
 
 #[cfg(test)]
 mod tests {
