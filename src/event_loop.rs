@@ -67,13 +67,11 @@ pub fn run(setup: Setup) -> Result<i32> {
     let mut supervisor = Supervisor::new(policy(&setup.config, setup.state.silent()));
     // Before the first thread, so that each of them inherits what is blocked and handled.
     signals::listen(asker(&sender))?;
-    let _keys = if setup.keys {
-        keys::listen(asker(&sender))
-    } else {
-        None
-    };
     let mut log = Log::open();
+    let (keys, ask) = (setup.keys, asker(&sender));
     let mut performer = Performer::start(setup, sender)?;
+    // After the guardian has seen the terminal as it was: that is what it puts back.
+    let _keys = keys.then(|| keys::listen(ask)).flatten();
     let mut orders = step(&mut supervisor, &mut log, Event::Began);
     loop {
         for order in orders {
