@@ -129,9 +129,20 @@ impl Connection {
                 return Ok(None);
             }
             let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk)? {
+            match self.read(&mut chunk)? {
                 0 => return Ok(None),
                 count => self.unread.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+
+    /// Reads what has come. A read with a timeout is interrupted by every signal, whatever its handler asked for,
+    /// and SIGTERM may well come in the middle of a request.
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
             }
         }
     }
@@ -188,7 +199,7 @@ impl Connection {
             if left.is_zero() || !poll::readable(&[self.stream.as_fd()], Some(left))?[0] {
                 return Ok(());
             }
-            if self.stream.read(&mut rest)? == 0 {
+            if self.read(&mut rest)? == 0 {
                 return Ok(());
             }
         }
