@@ -127,7 +127,7 @@ pub fn listeners(pids: &[Pid]) -> Vec<Listener> {
     if owners.is_empty() {
         return Vec::new();
     }
-    let tcp = tcp_rows()
+    let tcp = tcp_rows_with(" 0A ")
         .into_iter()
         .filter(|row| row.state == TcpState::Listen)
         .map(|row| (row.inode, Address::Tcp(row.local)));
@@ -239,7 +239,8 @@ impl AttributedProbe {
                 let (Ok(ours), Ok(theirs)) = (stream.local_addr(), stream.peer_addr()) else {
                     return Attributed::Closed;
                 };
-                match server_side(&tcp_rows(), theirs, ours) {
+                let rows = tcp_rows_with(&format!(":{:04X} ", ours.port()));
+                match server_side(&rows, theirs, ours) {
                     ServerSide::Queued => Attributed::Queued,
                     ServerSide::Accepted(inode) => socket_owners(pids)
                         .get(&inode)
@@ -378,6 +379,17 @@ pub(super) fn tcp_rows() -> Vec<TcpRow> {
     let mut rows = parse_tcp(&read("/proc/net/tcp"));
     rows.extend(parse_tcp(&read("/proc/net/tcp6")));
     rows
+}
+
+/// The rows of the TCP tables whose text holds `part`. Under load the tables hold tens of thousands of connections that
+/// are being torn down, and to parse them all would take longer than the server takes to start.
+fn tcp_rows_with(part: &str) -> Vec<TcpRow> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(read);
+    let lines = tables.iter().flat_map(|table| table.lines());
+    lines
+        .filter(|line| line.contains(part))
+        .filter_map(parse_tcp_row)
+        .collect()
 }
 
 /// All rows of the unix table; empty where there is none.
