@@ -12,9 +12,13 @@
 
 mod command_line;
 mod edits;
+mod faults;
 mod guardian;
+mod hold;
+mod kill;
 mod loop_projects;
 mod project;
 mod saves;
 mod settings;
 mod smoke;
+mod terminal;

@@ -242,6 +242,51 @@ impl Project {
     }
 }
 
+/// Projects without a compiler: the build copies a script, and the server is what the script says.
+impl Project {
+    /// One rule copies `source.sh` to `built.sh`, which is the server; `server` is more of its table. The script
+    /// becomes the ill-behaved child with these verbs.
+    pub fn scripted(server: &str, verbs: &[&str]) -> Project {
+        let project = Project::new();
+        project.write(
+            "devwatch.toml",
+            &format!(
+                "[[rule]]\nname = \"copy\"\nfiles = [\"source.sh\"]\nrun = [\"cp\", \"source.sh\", \"built.sh\"]\n\
+                 outputs = [\"built.sh\"]\n[server]\nrun = [\"sh\", \"built.sh\"]\n{server}\n"
+            ),
+        );
+        project.script(verbs);
+        project
+    }
+
+    /// Saves the script anew: from the next restart on the server is the child with these verbs.
+    pub fn script(&self, verbs: &[&str]) {
+        self.write("source.sh", &format!("exec {}\n", self.child_line(verbs)));
+    }
+
+    /// The child with these verbs as a line for the shell. It carries this project's path, as do its descendants.
+    pub fn child_line(&self, verbs: &[&str]) -> String {
+        let words = self.child_words(verbs);
+        shlex::try_join(words.iter().map(String::as_str)).expect("no zero bytes")
+    }
+
+    /// The same as a list for a config.
+    pub fn child_list(&self, verbs: &[&str]) -> String {
+        let words = self.child_words(verbs);
+        let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+        format!("[{}]", quoted.join(", "))
+    }
+
+    fn child_words(&self, verbs: &[&str]) -> Vec<String> {
+        let program = built_example("child").display().to_string();
+        let root = self.root.display().to_string();
+        let tag = [program, "tag".to_owned(), root];
+        tag.into_iter()
+            .chain(verbs.iter().map(|&verb| verb.to_owned()))
+            .collect()
+    }
+}
+
 impl Drop for Project {
     fn drop(&mut self) {
         if !thread::panicking() {
@@ -377,6 +422,39 @@ impl Devwatch {
             let line = self.next_line(deadline.saturating_duration_since(Instant::now()))?;
             if fits(&line) {
                 return Some(line);
+            }
+        }
+    }
+
+    /// Waits for a line that contains `text`, wherever it stands among those that were not used up, and uses up
+    /// that one alone. For lines of both streams, between which no order holds.
+    #[track_caller]
+    pub fn find(&mut self, text: &str) -> String {
+        self.find_where(text, |line| line.contains(text))
+    }
+
+    /// The same with any condition.
+    #[track_caller]
+    pub fn find_where(&mut self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut looked_at = 0;
+        loop {
+            if let Some(place) = self.seen.iter().skip(looked_at).position(|line| fits(line)) {
+                let line = self.seen.remove(looked_at + place);
+                return line.expect("found just now");
+            }
+            looked_at = self.seen.len();
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok((_, line)) => self.take(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no line with {what:?} came\n{}", self.story())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("it ended before {what:?}\n{}", self.story())
+                }
             }
         }
     }
@@ -547,6 +625,17 @@ pub fn have(tool: &str) -> bool {
 pub fn field<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let start = line.find(&format!(" {key}="))? + key.len() + 2;
     line[start..].split(' ').next()
+}
+
+/// A duration as devwatch prints it: `12ms`, `1.31s`, `2m05s`.
+pub fn duration(text: &str) -> Duration {
+    if let Some(millis) = text.strip_suffix("ms") {
+        return Duration::from_millis(millis.parse().expect("milliseconds"));
+    }
+    let rest = text.strip_suffix('s').expect("a duration");
+    let (minutes, seconds) = rest.split_once('m').unwrap_or(("0", rest));
+    let minutes: f64 = minutes.parse().expect("minutes");
+    Duration::from_secs_f64(minutes * 60.0 + seconds.parse::<f64>().expect("seconds"))
 }
 
 fn copy_tree(from: &Path, to: &Path) {
