@@ -21,7 +21,7 @@ use crate::restart::ready::{self, Probe, ReadyReport};
 use crate::restart::sockets::Held;
 use crate::rules::{self, By, Changed};
 use crate::state::State;
-use crate::supervisor::event::{Effect, Event, Evidence, Outcome, Report, Target};
+use crate::supervisor::event::{Effect, Event, Evidence, Exit, Outcome, Report, Target};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
 use crate::watch::{self, ChangeSet, Seen, Watcher};
@@ -48,9 +48,11 @@ pub struct Performer {
     guardian: Guardian,
     held: Held,
     watcher: Option<Watcher>,
-    /// What each rule had written when its command last ended.
+    /// What each rule had written when its command last ended, well or not: whatever differs is somebody else's.
     written: BTreeMap<RuleId, Written>,
-    /// Commands that write at this moment. Their outputs are nobody else's business until they are done.
+    /// What each rule had written when its command last succeeded: as much as the rules that take it know of.
+    good: BTreeMap<RuleId, Written>,
+    /// Commands whose outputs are not in `written` yet. What changes there meanwhile is theirs.
     writing: BTreeMap<JobId, Writing>,
     servers: BTreeMap<JobId, Server>,
     /// What the generation that went down last had printed at the end.
@@ -60,18 +62,18 @@ pub struct Performer {
 
 struct Writing {
     rule: RuleId,
-    until: Until,
+    stage: Stage,
 }
 
-/// When a command's writes are over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    /// Its main process ends.
-    Exited,
-    /// It was told to stop, and may write until nothing of it is left.
-    Gone,
-    /// Its outputs have been looked at: until then nobody knows what it wrote.
-    Looked,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Runs,
+    /// Told to stop: it may write until nothing of it is left.
+    Cancelled,
+    /// Its main process ended, well or not; its outputs are being read, or will be.
+    Ended {
+        well: bool,
+    },
 }
 
 struct Server {
@@ -113,6 +115,7 @@ impl Performer {
             held,
             watcher: None,
             written: BTreeMap::new(),
+            good: BTreeMap::new(),
             writing: BTreeMap::new(),
             servers: BTreeMap::new(),
             last_lines: (None, Vec::new()),
@@ -149,13 +152,12 @@ impl Performer {
 
     fn run(&mut self, job: JobId, rule: RuleId) {
         self.console.rule(job);
-        self.writing.insert(
-            job,
-            Writing {
-                rule,
-                until: Until::Exited,
-            },
-        );
+        // What an earlier command of this rule has left is about to be written anew.
+        self.writing.retain(|_, writing| {
+            writing.rule != rule || !matches!(writing.stage, Stage::Ended { .. })
+        });
+        let stage = Stage::Runs;
+        self.writing.insert(job, Writing { rule, stage });
         let rule = &self.config.rules[rule.0];
         let command = rule
             .run
@@ -233,7 +235,7 @@ impl Performer {
 
     fn stop(&mut self, job: JobId, target: Target) {
         if let Some(writing) = self.writing.get_mut(&job) {
-            writing.until = Until::Gone;
+            writing.stage = Stage::Cancelled;
         }
         let is_server = self.servers.contains_key(&job);
         let server = self.config.server.as_ref().filter(|_| is_server);
@@ -249,8 +251,8 @@ impl Performer {
 
     /// Reads a rule's outputs on a thread of its own: an artefact of many megabytes takes its time.
     fn inspect(&mut self, job: JobId, rule: RuleId) {
-        let until = Until::Looked;
-        self.writing.insert(job, Writing { rule, until });
+        let stage = Stage::Ended { well: false };
+        self.writing.entry(job).or_insert(Writing { rule, stage });
         let (config, sender) = (self.config.clone(), self.sender.clone());
         std::thread::spawn(move || {
             let written = outputs::look(&config, rule, None);
@@ -270,6 +272,9 @@ impl Performer {
             self.note(&format!("{error}; the earlier sockets stay"));
         }
         self.written.clear();
+        self.good.clear();
+        // Numbers of the old config. Nothing of it runs any more.
+        self.writing.clear();
         self.config = config;
         if let Err(error) = self.watch() {
             self.note(&format!("{error:#}; what is watched stays as it was"));
@@ -471,7 +476,7 @@ impl Performer {
                 vec![Event::SpawnFailed(job, error.to_string())]
             }
             process::Report::Exited { job, exit, last } => {
-                self.ended(job, last);
+                self.ended(job, exit, last);
                 vec![Event::Exited(job, exit)]
             }
             process::Report::TreeGone { job } => {
@@ -491,25 +496,30 @@ impl Performer {
         }
     }
 
-    fn ended(&mut self, job: JobId, last: Vec<String>) {
+    fn ended(&mut self, job: JobId, exit: Exit, last: Vec<String>) {
         if let Some(server) = self.servers.get_mut(&job) {
             server.probe = None;
             self.last_lines = (Some(server.generation), last);
         }
-        self.writes_no_more(job, &[Until::Exited]);
+        if let Some(writing) = self.writing.get_mut(&job)
+            && writing.stage == Stage::Runs
+        {
+            let well = exit.success();
+            writing.stage = Stage::Ended { well };
+        }
     }
 
+    /// Nothing of a job is left. What it has written stays its own until it was read or is written anew: the
+    /// watcher tells of it only now.
     fn forget(&mut self, job: JobId) {
         self.servers.remove(&job);
-        self.writes_no_more(job, &[Until::Exited, Until::Gone]);
-    }
-
-    fn writes_no_more(&mut self, job: JobId, reached: &[Until]) {
-        if self
-            .writing
-            .get(&job)
-            .is_some_and(|writing| reached.contains(&writing.until))
-        {
+        let Some(writing) = self.writing.get_mut(&job) else {
+            return;
+        };
+        if let Stage::Runs | Stage::Cancelled = writing.stage {
+            writing.stage = Stage::Ended { well: false };
+        }
+        if self.config.rules[writing.rule.0].outputs.is_empty() {
             self.writing.remove(&job);
         }
     }
@@ -546,11 +556,18 @@ impl Performer {
     }
 
     fn looked(&mut self, job: JobId, rule: RuleId, written: Written) -> Option<Event> {
-        self.writing.remove(&job);
         // Asked for under an earlier config, where the number meant another rule.
-        let rule_exists = self.config.rules.get(rule.0).is_some();
-        let before = self.written.get(&rule).cloned().unwrap_or_default();
-        let produced = rule_exists.then(|| written.produced(&self.config, rule, &before))?;
+        self.config.rules.get(rule.0)?;
+        let Some(writing) = self.writing.remove(&job) else {
+            // The rule runs again already: what was read may be half of this and half of that.
+            let produced = written.produced(&self.config, rule, &written);
+            return Some(Event::Produced(job, produced));
+        };
+        let before = self.good.get(&rule).cloned().unwrap_or_default();
+        let produced = written.produced(&self.config, rule, &before);
+        if writing.stage == (Stage::Ended { well: true }) {
+            self.good.insert(rule, written.clone());
+        }
         self.written.insert(rule, written);
         Some(Event::Produced(job, produced))
     }
