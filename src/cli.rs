@@ -1,5 +1,6 @@
 //! What was typed. The one source of help; what it means is `run`'s business.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +59,12 @@ pub enum Action {
     Check,
     /// Write a commented devwatch.toml for the project found here
     Init,
+    /// Take on the sockets handed down a shell pipeline: stamp LISTEN_PID and become CMD
+    Fds {
+        /// The server, at the end of the pipeline
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
 }
 
 const USAGE: &str = "\

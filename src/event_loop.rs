@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
 use anyhow::Result;
+use nix::unistd::Pid;
 
-use crate::config::{self, Config, ReadyBy};
+use crate::config::{self, Config, OnFailure, ReadyBy};
 use crate::outputs::Written;
 use crate::performer::Performer;
 use crate::plain::Console;
@@ -19,7 +20,7 @@ use crate::restart::ready::ReadyReport;
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{
-    Effect, Event, Policy, ReadyPolicy, Request, RulePolicy, ServerPolicy,
+    Effect, Event, HotPolicy, Policy, ReadyPolicy, Request, RulePolicy, ServerPolicy,
 };
 use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
@@ -39,6 +40,14 @@ pub enum Input {
     Looked(JobId, RuleId, Written),
     /// A job that could not even be asked for, and why.
     Unspawned(JobId, String),
+    /// The successor of a server that forks itself was found.
+    Found(JobId, Pid),
+    /// The program of a server has been kept, as the last good one.
+    Kept(JobId),
+    /// A hand-over could not begin, and why.
+    Refused(JobId, String),
+    /// Nothing of a generation is left.
+    Cleared(JobId),
     /// From a key or a signal.
     Asked(Request),
 }
@@ -147,6 +156,12 @@ pub fn policy(config: &Config, silent: bool) -> Policy {
             ReadyBy::Delay(delay) => ReadyPolicy::Delay(delay),
         },
         silent,
+        hot: server.hands_over().map(|mode| HotPolicy {
+            mode,
+            drain: server.hot.drain,
+            fork_timeout: server.hot.fork_timeout,
+            cold_on_failure: server.hot.on_failure == OnFailure::Cold,
+        }),
     };
     Policy {
         rules: config.rules.iter().map(rule).collect(),

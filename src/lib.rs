@@ -11,7 +11,7 @@
 //! | 2 plan | [`rules`] | changed paths become a plan: which rules, and what it means for the server |
 //! | 3 decide | [`supervisor`] | facts become orders; all policy, pure |
 //! | 4 build | [`process`], [`outputs`] | a guardian process runs commands; what they wrote is read |
-//! | 5 restart | [`restart`] | sockets that outlive servers, and the evidence that a server accepts |
+//! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
 //! | 6 show | [`plain`] | reports become lines |
 //!
 //! [`config`] describes what to do, [`event_loop`] is the only loop and the only clock, [`performer`] carries
@@ -35,6 +35,7 @@ pub mod plain;
 pub mod process;
 pub mod restart;
 pub mod rules;
+pub mod servers;
 pub mod signals;
 pub mod state;
 pub mod supervisor;
@@ -101,6 +102,14 @@ fn attempt(cli: Cli) -> Result<i32> {
             say(&format!("wrote {}", path.display()));
             Ok(0)
         }
+        Some(Action::Fds { command }) => {
+            let program = command
+                .first()
+                .map(|program| program.to_string_lossy().into_owned());
+            // It comes back only where it could not become the command.
+            Err(restart::fds::fds(&command))
+                .with_context(|| format!("cannot run {}", program.unwrap_or_default()))
+        }
         None if cli.command.is_empty() => {
             let understood = understand(&here, &cli.place)?;
             watch_and_serve(understood.config, understood.settings, cli.plain)
@@ -151,6 +160,21 @@ fn understand(here: &Path, place: &Place) -> Result<Understood> {
     })
 }
 
+/// A framework that hands over by itself, seen in `go.mod`: said, never applied by itself.
+fn suggest_preset(config: &Config, console: &Console) {
+    let plain = config
+        .server
+        .as_ref()
+        .is_some_and(|server| server.hands_over().is_none() && server.hot.preset.is_none());
+    let go_mod = std::fs::read_to_string(config.root.join("go.mod")).unwrap_or_default();
+    if let Some(preset) = restart::contract::suggested(&go_mod).filter(|_| plain) {
+        console.line(&format!(
+            "note: go.mod requires {preset}, which hands its socket over: restart = \"hot\" under [server] and \
+             preset = \"{preset}\" under [server.hot] would restart it without a gap"
+        ));
+    }
+}
+
 fn watch_and_serve(config: Config, settings: Vec<PathBuf>, plain: bool) -> Result<i32> {
     let console = Console::new();
     if !matches!(config.origin, Origin::File(_)) {
@@ -158,6 +182,7 @@ fn watch_and_serve(config: Config, settings: Vec<PathBuf>, plain: bool) -> Resul
             console.line(&format!("note: {line}"));
         }
     }
+    suggest_preset(&config, &console);
     let state = State::open(&config.root)?;
     let keys = !plain && may_read_keys();
     event_loop::run(Setup {

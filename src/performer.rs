@@ -7,21 +7,22 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
+use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::file::{self, LoadError};
-use crate::config::{self, Config, ReadyBy};
 use crate::event_loop::{self, Input, Setup};
 use crate::outputs::{self, Written};
 use crate::plain::{self, Console, Names};
-use crate::process::{self, Guardian, Spec, tree};
-use crate::restart::environment::{self, ServerEnv};
-use crate::restart::notify_socket::NotifySocket;
-use crate::restart::ready::{self, Probe, ReadyReport};
+use crate::process::{self, Guardian, Spec};
+use crate::restart::environment;
 use crate::restart::sockets::Held;
 use crate::rules::{self, By, Changed};
+use crate::servers::Servers;
 use crate::state::State;
-use crate::supervisor::event::{Effect, Event, Evidence, Exit, Outcome, Report, Target};
+use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Target};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
 use crate::watch::{self, ChangeSet, Seen, Watcher};
@@ -46,7 +47,7 @@ pub struct Performer {
     console: Console,
     sender: Sender<Input>,
     guardian: Guardian,
-    held: Held,
+    servers: Servers,
     watcher: Option<Watcher>,
     /// What each rule had written when its command last ended, well or not: whatever differs is somebody else's.
     written: BTreeMap<RuleId, Written>,
@@ -54,10 +55,6 @@ pub struct Performer {
     good: BTreeMap<RuleId, Written>,
     /// Commands whose outputs are not in `written` yet. What changes there meanwhile is theirs.
     writing: BTreeMap<JobId, Writing>,
-    servers: BTreeMap<JobId, Server>,
-    /// What the generation that went down last had printed at the end.
-    last_lines: (Option<GenerationId>, Vec<String>),
-    url: Option<String>,
 }
 
 struct Writing {
@@ -74,14 +71,6 @@ enum Stage {
     Ended {
         well: bool,
     },
-}
-
-struct Server {
-    generation: GenerationId,
-    notify: Option<NotifySocket>,
-    probe: Option<Probe>,
-    /// The supervisor has been told that it has a socket of its own.
-    listening: bool,
 }
 
 impl Performer {
@@ -110,18 +99,15 @@ impl Performer {
             settings,
             state,
             console,
+            servers: Servers::new(held, sender.clone()),
             sender,
             guardian,
-            held,
             watcher: None,
             written: BTreeMap::new(),
             good: BTreeMap::new(),
             writing: BTreeMap::new(),
-            servers: BTreeMap::new(),
-            last_lines: (None, Vec::new()),
-            url: None,
         };
-        for address in performer.held.exposed() {
+        for address in performer.servers.held().exposed() {
             performer.note(&format!("{address} can be reached from other machines"));
         }
         performer.watch()?;
@@ -139,9 +125,34 @@ impl Performer {
     pub fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Run { job, rule } => self.run(job, rule),
-            Effect::Start { job, generation } => self.start_server(job, generation),
+            Effect::Start {
+                job,
+                generation,
+                last_good,
+            } => {
+                self.start_server(job, generation, last_good);
+            }
+            Effect::Keep { job } => self.servers.keep(&self.config, job),
             Effect::Stop { job, target } => self.stop(job, target),
-            Effect::Kill { job } => self.guardian.kill(job),
+            Effect::HandOver {
+                from,
+                to,
+                generation,
+            } => {
+                self.servers
+                    .hand_over(&self.guardian, &self.config, from, to, generation);
+            }
+            Effect::Recognise {
+                from,
+                to,
+                generation,
+                pid,
+            } => {
+                self.servers
+                    .recognise(&self.guardian, from, to, generation, Pid::from_raw(pid));
+            }
+            Effect::Retire { job } => self.servers.retire(&self.guardian, &self.config, job),
+            Effect::Kill { job } => self.servers.kill(&self.guardian, job),
             Effect::Inspect { job, rule } => self.inspect(job, rule),
             Effect::Configure => self.configure(),
             Effect::Remember { listens } => self.state.remember_silent(!listens),
@@ -165,6 +176,7 @@ impl Performer {
             .expect("only rules with a command are run");
         let spec = Spec {
             argv: command.argv().into_iter().map(OsString::from).collect(),
+            program: None,
             env: environment::rule(std::env::vars_os(), &rule.env),
             cwd: rule.cwd.clone(),
             inherit: Vec::new(),
@@ -173,54 +185,13 @@ impl Performer {
         self.spawn(job, Ok(spec));
     }
 
-    fn start_server(&mut self, job: JobId, generation: GenerationId) {
-        for warning in self.held.prepare() {
+    fn start_server(&mut self, job: JobId, generation: GenerationId, last_good: bool) {
+        let (spec, warnings) = self
+            .servers
+            .prepare(&self.config, job, generation, last_good);
+        for warning in warnings {
             self.note(&warning);
         }
-        let server = self
-            .config
-            .server
-            .as_ref()
-            .expect("only a configured server is started");
-        let notify = NotifySocket::bind().ok();
-        let spec = environment::read_env_files(&server.env_file)
-            .map_err(anyhow::Error::from)
-            .and_then(|from_files| {
-                let names = self.held.names();
-                let context = ServerEnv {
-                    generation,
-                    listen_names: &names,
-                    notify: notify.as_ref().map(NotifySocket::path),
-                    port: self.held.port(),
-                };
-                let ready_line = match &server.ready.by {
-                    ReadyBy::Log(pattern) => Some(pattern.clone()),
-                    ReadyBy::Accepting | ReadyBy::Http(_) | ReadyBy::Notify | ReadyBy::Delay(_) => {
-                        None
-                    }
-                };
-                Ok(Spec {
-                    argv: server_argv(server),
-                    env: environment::server(std::env::vars_os(), from_files, &server.env, context),
-                    cwd: server.cwd.clone(),
-                    inherit: self
-                        .held
-                        .fds()
-                        .iter()
-                        .map(|fd| fd.try_clone_to_owned())
-                        .collect::<Result<_, _>>()?,
-                    ready_line,
-                })
-            });
-        self.servers.insert(
-            job,
-            Server {
-                generation,
-                notify,
-                probe: None,
-                listening: false,
-            },
-        );
         self.spawn(job, spec);
     }
 
@@ -234,19 +205,18 @@ impl Performer {
     }
 
     fn stop(&mut self, job: JobId, target: Target) {
+        if self.servers.contains(job) {
+            self.servers.stop(&self.guardian, &self.config, job, target);
+            return;
+        }
         if let Some(writing) = self.writing.get_mut(&job) {
             writing.stage = Stage::Cancelled;
         }
-        let is_server = self.servers.contains_key(&job);
-        let server = self.config.server.as_ref().filter(|_| is_server);
-        let signal = server.map_or(nix::sys::signal::Signal::SIGTERM, |server| {
-            server.stop.signal
-        });
         let target = match target {
             Target::Main => process::Target::Main,
             Target::Tree => process::Target::Tree,
         };
-        self.guardian.signal(job, signal, target);
+        self.guardian.signal(job, Signal::SIGTERM, target);
     }
 
     /// Reads a rule's outputs on a thread of its own: an artefact of many megabytes takes its time.
@@ -268,7 +238,7 @@ impl Performer {
             .server
             .as_ref()
             .map_or(&[][..], |server| &server.listen);
-        if let Err(error) = self.held.rebind(listen) {
+        if let Err(error) = self.servers.held().rebind(listen) {
             self.note(&format!("{error}; the earlier sockets stay"));
         }
         self.written.clear();
@@ -322,12 +292,17 @@ impl Performer {
                 Vec::new()
             }
             Input::Process(report) => self.process(report),
-            Input::Ready(job, report) => self.ready(job, &report).into_iter().collect(),
+            Input::Ready(job, report) => self.servers.ready(job, &report).into_iter().collect(),
+            Input::Found(job, pid) => self.servers.found(&self.guardian, &self.config, job, pid),
+            Input::Kept(job) => vec![Event::Kept(job)],
+            Input::Refused(job, reason) => vec![Event::Refused(job, reason)],
+            Input::Cleared(job) => self.servers.cleared(job),
             Input::Looked(job, rule, written) => {
                 self.looked(job, rule, written).into_iter().collect()
             }
             Input::Unspawned(job, reason) => {
-                self.forget(job);
+                self.command_gone(job);
+                self.servers.forget(job);
                 vec![Event::SpawnFailed(job, reason)]
             }
             Input::Asked(request) => vec![Event::Asked(request)],
@@ -336,20 +311,7 @@ impl Performer {
 
     /// Servers that have opened a socket of their own since the last call.
     pub fn listening(&mut self) -> Vec<Event> {
-        let mut facts = Vec::new();
-        for (job, server) in &mut self.servers {
-            let listens = || {
-                matches!(
-                    server.probe.as_ref().map(Probe::state),
-                    Some(ready::State::Listening(_))
-                )
-            };
-            if !server.listening && listens() {
-                server.listening = true;
-                facts.push(Event::Listening(*job));
-            }
-        }
-        facts
+        self.servers.listening()
     }
 
     fn changed(&self, set: &ChangeSet) -> Option<Event> {
@@ -467,40 +429,25 @@ impl Performer {
 
     fn process(&mut self, report: process::Report) -> Vec<Event> {
         match report {
-            process::Report::Spawned { job, pid } => {
-                self.probe(job);
-                vec![Event::Spawned(job, pid.as_raw())]
+            process::Report::Exited { job, exit, .. } => self.command_ended(job, exit),
+            process::Report::TreeGone { job } | process::Report::SpawnFailed { job, .. } => {
+                self.command_gone(job);
             }
-            process::Report::SpawnFailed { job, error } => {
-                self.forget(job);
-                vec![Event::SpawnFailed(job, error.to_string())]
-            }
-            process::Report::Exited { job, exit, last } => {
-                self.ended(job, exit, last);
-                vec![Event::Exited(job, exit)]
-            }
-            process::Report::TreeGone { job } => {
-                self.forget(job);
-                vec![Event::TreeGone(job)]
-            }
-            process::Report::ReadyLine { job } => vec![Event::Ready(job, Evidence::Proven)],
-            // Hand-shakes of servers that fork themselves; from cold nobody waits for one.
-            process::Report::Signalled { .. } => Vec::new(),
             process::Report::GuardianLost => {
                 self.note("the guardian process was killed; everything it had started is stopped");
                 if let Err(error) = self.guardian.revive() {
                     self.note(&format!("{error:#}"));
                 }
-                Vec::new()
             }
+            process::Report::Spawned { .. }
+            | process::Report::Ended { .. }
+            | process::Report::Signalled { .. }
+            | process::Report::ReadyLine { .. } => {}
         }
+        self.servers.reported(&self.guardian, &self.config, report)
     }
 
-    fn ended(&mut self, job: JobId, exit: Exit, last: Vec<String>) {
-        if let Some(server) = self.servers.get_mut(&job) {
-            server.probe = None;
-            self.last_lines = (Some(server.generation), last);
-        }
+    fn command_ended(&mut self, job: JobId, exit: Exit) {
         if let Some(writing) = self.writing.get_mut(&job)
             && writing.stage == Stage::Runs
         {
@@ -509,50 +456,20 @@ impl Performer {
         }
     }
 
-    /// Nothing of a job is left. What it has written stays its own until it was read or is written anew: the
+    /// Nothing of a command is left. What it has written stays its own until it was read or is written anew: the
     /// watcher tells of it only now.
-    fn forget(&mut self, job: JobId) {
-        self.servers.remove(&job);
+    fn command_gone(&mut self, job: JobId) {
         let Some(writing) = self.writing.get_mut(&job) else {
             return;
         };
         if let Stage::Runs | Stage::Cancelled = writing.stage {
             writing.stage = Stage::Ended { well: false };
         }
-        if self.config.rules[writing.rule.0].outputs.is_empty() {
+        // Under another config by now, the number may mean no rule at all.
+        let rule = self.config.rules.get(writing.rule.0);
+        if rule.is_none_or(|rule| rule.outputs.is_empty()) {
             self.writing.remove(&job);
         }
-    }
-
-    /// Looks for evidence that a server is ready, from the moment its process runs.
-    fn probe(&mut self, job: JobId) {
-        let (Some(server), Some(config)) = (self.servers.get_mut(&job), &self.config.server) else {
-            return;
-        };
-        let Some(keeper) = self.guardian.keeper(job) else {
-            return;
-        };
-        let sender = self.sender.clone();
-        // Without a probe the server has its ready timeout to live or to be found out.
-        server.probe = Probe::start(
-            &config.ready.by,
-            self.held.view(),
-            move || tree::descendants(keeper),
-            server.notify.take(),
-            move |report| drop(sender.send(Input::Ready(job, report))),
-        )
-        .ok();
-    }
-
-    fn ready(&mut self, job: JobId, report: &ReadyReport) -> Option<Event> {
-        let own = match &report.address {
-            Some(config::Address::Tcp(address)) => Some(format!("http://{address}/")),
-            Some(config::Address::Unix(_)) | None => None,
-        };
-        self.url = self.held.url().or(own);
-        self.servers
-            .contains_key(&job)
-            .then_some(Event::Ready(job, report.how))
     }
 
     fn looked(&mut self, job: JobId, rule: RuleId, written: Written) -> Option<Event> {
@@ -585,14 +502,13 @@ impl Performer {
             | Report::End { .. }
             | Report::Stale { .. }
             | Report::Interim(_)
+            | Report::Draining { .. }
+            | Report::TookOver { .. }
+            | Report::Overdue { .. }
             | Report::Killed { .. }
             | Report::Stuck { .. } => None,
         };
-        let last = if about.is_some() && self.last_lines.0 == about {
-            &self.last_lines.1[..]
-        } else {
-            &[]
-        };
+        let last = about.map_or(&[][..], |generation| self.servers.last_lines(generation));
         let names = Names {
             rules: self
                 .config
@@ -605,7 +521,7 @@ impl Performer {
                 .server
                 .as_ref()
                 .map_or("SIGTERM", |server| server.stop.signal.as_str()),
-            url: self.url.clone(),
+            url: self.servers.url(),
             last,
             clock: &|instant| plain::time_of_day(instant.elapsed()),
         };
@@ -631,19 +547,4 @@ impl Performer {
             .unwrap_or(path)
             .to_owned()
     }
-}
-
-/// argv[0] as an absolute path, so that the server finds itself again wherever it changes its directory to.
-fn server_argv(server: &config::Server) -> Vec<OsString> {
-    let mut argv: Vec<OsString> = server.run.argv().into_iter().map(OsString::from).collect();
-    if let Some(program) = argv
-        .first_mut()
-        .filter(|program| program.as_encoded_bytes().contains(&b'/'))
-    {
-        // `ps` and messages show it.
-        let path = Path::new(&program);
-        let path = path.strip_prefix(".").unwrap_or(path);
-        *program = server.cwd.join(path).into_os_string();
-    }
-    argv
 }

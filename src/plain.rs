@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::process::{Output, Stream};
-use crate::supervisor::event::{Cause, Outcome, Report, RestartKind, Retry, Serving, Who};
-use crate::supervisor::generation::JobId;
+use crate::supervisor::event::{Cause, HotMode, Outcome, Report, RestartKind, Retry, Serving, Who};
+use crate::supervisor::generation::{GenerationId, JobId};
 
 /// devwatch's own stdout and stderr, shared by everybody who writes.
 #[derive(Clone)]
@@ -173,25 +173,46 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
                 serving.generation
             )]
         }
+        Report::Draining { generation, old } => {
+            vec![format!("note: gen {generation} accepts, gen {old} drains")]
+        }
+        Report::TookOver { generation, pid } => {
+            vec![format!(
+                "note: the server handed over by itself: gen {generation} pid={pid} serves"
+            )]
+        }
+        Report::Overdue { who, after } => {
+            let name = name_of(*who, names);
+            vec![format!(
+                "note: {name} still drains after {}; sent {}",
+                duration(*after),
+                names.stop_signal
+            )]
+        }
         Report::Killed { who, after } => {
-            let (name, signal) = match who {
-                Who::Server(generation) => (format!("gen {generation}"), names.stop_signal),
-                Who::Rule(rule) => (format!("rule \"{}\"", names.rules[rule.0]), "SIGTERM"),
+            let signal = match who {
+                Who::Server(_) => names.stop_signal,
+                Who::Rule(_) => "SIGTERM",
             };
+            let name = name_of(*who, names);
             vec![format!(
                 "note: {name} ignored {signal} for {}; sent SIGKILL",
                 duration(*after)
             )]
         }
         Report::Stuck { who } => {
-            let name = match who {
-                Who::Server(generation) => format!("gen {generation}"),
-                Who::Rule(rule) => format!("rule \"{}\"", names.rules[rule.0]),
-            };
+            let name = name_of(*who, names);
             vec![format!(
                 "note: {name} does not die of SIGKILL (uninterruptible); going on without it"
             )]
         }
+    }
+}
+
+fn name_of(who: Who, names: &Names<'_>) -> String {
+    match who {
+        Who::Server(generation) => format!("gen {generation}"),
+        Who::Rule(rule) => format!("rule \"{}\"", names.rules[rule.0]),
     }
 }
 
@@ -247,6 +268,7 @@ fn end(outcome: &Outcome, took: Duration, names: &Names<'_>) -> String {
             generation,
             exit,
             reason,
+            serving,
             retry,
         } => {
             let mut line = format!("crashed {took} gen={generation}");
@@ -254,7 +276,7 @@ fn end(outcome: &Outcome, took: Duration, names: &Names<'_>) -> String {
                 line += &format!(" exit={exit}");
             }
             line += &quoted("reason", reason.as_deref());
-            line += " serving=none";
+            line += &serving_field(*serving);
             if let Retry::In(delay) = retry {
                 line += &format!(" retry={}", duration(*delay));
             }
@@ -275,25 +297,37 @@ fn serving_fields(serving: &Serving, names: &Names<'_>) -> String {
     fields += match serving.restart {
         Some(RestartKind::Cold) => " restart=cold",
         Some(RestartKind::Hold) => " restart=hold",
+        Some(RestartKind::Hot(HotMode::SelfFork)) => " restart=hot mode=self",
+        Some(RestartKind::Hot(HotMode::Overlap)) => " restart=hot mode=overlap",
+        Some(RestartKind::Hot(HotMode::Adopt)) => " restart=hot mode=adopt",
         None => "",
     };
     fields += &format!(" ready={}", serving.ready);
     let accept = duration(serving.accept);
-    fields += &format!(" accept={accept}");
+    fields += &format!(" accept={accept} fresh={}", duration(serving.fresh));
     if serving.restart == Some(RestartKind::Cold) {
         // Nobody held the socket: whoever came in this time was refused.
         fields += &format!(" gap={accept}");
     }
+    fields += &quoted("reason", serving.reason.as_deref());
     if let Some(url) = &names.url {
         fields += &format!(" url={url}");
     }
     fields
 }
 
+fn serving_field(serving: Option<GenerationId>) -> String {
+    serving.map_or_else(
+        || " serving=none".to_owned(),
+        |generation| format!(" serving=gen{generation}"),
+    )
+}
+
 fn what_follows(retry: Retry) -> String {
     match retry {
         Retry::In(delay) => format!("starting it again in {}", duration(delay)),
         Retry::OnChange => "waiting for a change".to_owned(),
+        Retry::LastGood => "starting the last good build in its place".to_owned(),
     }
 }
 
@@ -383,7 +417,6 @@ mod tests {
 
     use super::*;
     use crate::supervisor::event::{Evidence, Exit};
-    use crate::supervisor::generation::GenerationId;
     use crate::supervisor::plan::RuleId;
 
     #[track_caller]
@@ -429,6 +462,8 @@ mod tests {
             restart,
             ready: Evidence::Proven,
             accept: Duration::from_millis(86),
+            fresh: Duration::from_millis(124),
+            reason: None,
         })
     }
 
@@ -463,19 +498,19 @@ mod tests {
         check(
             end(serving(None)),
             expect![
-                "build 42 end serving 1.31s gen=18 pid=48390 ready=proven accept=86ms url=http://127.0.0.1:8080/"
+                "build 42 end serving 1.31s gen=18 pid=48390 ready=proven accept=86ms fresh=124ms url=http://127.0.0.1:8080/"
             ],
         );
         check(
             end(serving(Some(RestartKind::Hold))),
             expect![
-                "build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=hold ready=proven accept=86ms url=http://127.0.0.1:8080/"
+                "build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=hold ready=proven accept=86ms fresh=124ms url=http://127.0.0.1:8080/"
             ],
         );
         check(
             end(serving(Some(RestartKind::Cold))),
             expect![
-                "build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=cold ready=proven accept=86ms gap=86ms url=http://127.0.0.1:8080/"
+                "build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=cold ready=proven accept=86ms fresh=124ms gap=86ms url=http://127.0.0.1:8080/"
             ],
         );
         check(
@@ -518,6 +553,7 @@ mod tests {
             generation: GenerationId(18),
             exit,
             reason: reason.map(str::to_owned),
+            serving: None,
             retry,
         };
         check(

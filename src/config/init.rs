@@ -264,7 +264,9 @@ fn hot(hot: &Hot) -> String {
     if let Some(preset) = &hot.preset {
         key(&mut text, "preset", string(preset));
     }
-    key(&mut text, "signal", string(hot.signal.as_str()));
+    if let Some(signal) = hot.signal {
+        key(&mut text, "signal", string(signal.as_str()));
+    }
     key(&mut text, "drain", string(&duration_text(hot.drain)));
     key(
         &mut text,

@@ -21,6 +21,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use regex::Regex;
 
+use crate::restart::contract::{self, Contract};
+pub use crate::supervisor::event::HotMode;
 use crate::supervisor::plan::{RuleId, Then};
 
 pub use globs::{BadGlob, Globs};
@@ -219,25 +221,14 @@ pub struct Hot {
     pub mode: Option<HotMode>,
     /// A known contract: "falcore", "endless", "grace", "tableflip".
     pub preset: Option<String>,
-    /// What makes a `self` server fork its successor. Default SIGHUP.
-    pub signal: Signal,
+    /// What makes a `self` server fork its successor. Default: as the preset says, else SIGHUP.
+    pub signal: Option<Signal>,
     /// How long the old process may finish its requests. Default 5 s.
     pub drain: Duration,
     /// How long until a successor must have appeared. Default 2 s.
     pub fork_timeout: Duration,
     /// What follows a failed hand-over.
     pub on_failure: OnFailure,
-}
-
-/// `[server.hot] mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HotMode {
-    /// The server forks its own successor on a signal. `mode = "self"`.
-    SelfFork,
-    /// devwatch starts the successor beside the old one on held sockets.
-    Overlap,
-    /// devwatch plays the old process of a known contract.
-    Adopt,
 }
 
 /// `[server.hot] on_failure`.
@@ -371,6 +362,42 @@ impl Server {
     }
 }
 
+impl Server {
+    /// How it hands over when `restart = "hot"`: as configured; else, with sockets that devwatch holds, by the
+    /// preset's contract if it has one, or beside the old one; without, by itself.
+    pub fn hot_mode(&self) -> HotMode {
+        let adopts = || {
+            self.contract()
+                .is_some_and(|contract| contract.adopt.is_some())
+        };
+        match self.hot.mode {
+            Some(mode) => mode,
+            None if self.listen.is_empty() => HotMode::SelfFork,
+            None if adopts() => HotMode::Adopt,
+            None => HotMode::Overlap,
+        }
+    }
+
+    /// The mode that is in force: none where it restarts from cold.
+    pub fn hands_over(&self) -> Option<HotMode> {
+        match self.restart {
+            Restart::Cold => None,
+            Restart::Hot => Some(self.hot_mode()),
+        }
+    }
+
+    /// What is known of servers of its kind.
+    pub fn contract(&self) -> Option<&'static Contract> {
+        contract::preset(self.hot.preset.as_deref()?)
+    }
+
+    /// What makes it fork its successor.
+    pub fn hot_signal(&self) -> Signal {
+        let known = self.contract().map(|contract| contract.own.signal);
+        self.hot.signal.or(known).unwrap_or(Signal::SIGHUP)
+    }
+}
+
 impl Command {
     /// What to execute. A line that is one simple command replaces its shell (`exec`), so that signals and the
     /// process id are the program's own; any other line stays below `sh -c`.
@@ -464,7 +491,7 @@ impl Default for Hot {
         Hot {
             mode: None,
             preset: None,
-            signal: Signal::SIGHUP,
+            signal: None,
             drain: Duration::from_secs(5),
             fork_timeout: Duration::from_secs(2),
             on_failure: OnFailure::default(),

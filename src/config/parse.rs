@@ -20,6 +20,7 @@ use super::{
     Address, Command, Config, Globs, Hot, HotMode, Listen, OnFailure, Origin, Poll, Problems,
     Ready, ReadyBy, Restart, Rule, Server, Stop, Watch, resolve,
 };
+use crate::restart::contract;
 use crate::supervisor::plan::Then;
 
 const TOP_KEYS: &[&str] = &["version", "watch", "rule", "server"];
@@ -41,7 +42,6 @@ const HOT_KEYS: &[&str] = &[
     "on_failure",
 ];
 
-const PRESETS: &[&str] = &["falcore", "endless", "grace", "tableflip"];
 const PROBLEM_READERS: &[&str] = &[
     "auto", "off", "cargo", "go", "tsc", "eslint", "gnu", "python",
 ];
@@ -398,7 +398,6 @@ impl Walk<'_> {
             server.restart = self
                 .word(entry, &[("cold", Restart::Cold), ("hot", Restart::Hot)])
                 .unwrap_or_default();
-            self.refuse_hot(server.restart, entry.span());
         }
         if let Some(entry) = self::entry(table, place, "listen") {
             server.listen = self.listen(entry);
@@ -424,18 +423,32 @@ impl Walk<'_> {
                 !server.listen.is_empty() || table.contains_key("listen"),
             );
         }
+        if let (Some(restart), Some(_)) = (self::entry(table, place, "restart"), &run) {
+            let run = self::entry(table, place, "run").map(|entry| entry.span());
+            self.check_hot(&server, restart.span(), run);
+        }
         run.map(|_| server)
     }
 
-    /// This version only restarts cold. When that changes, this function and its call go.
-    fn refuse_hot(&mut self, restart: Restart, span: Range<usize>) {
-        match restart {
-            Restart::Cold => {}
-            Restart::Hot => {
-                self.error(span, "this version of devwatch cannot restart hot yet")
-                    .label("write \"cold\"")
-                    .help("with `listen`, devwatch holds the socket and requests wait while the server restarts; [server.hot] may stay");
-            }
+    /// What cannot hand over as configured is said here, with the line to write instead.
+    fn check_hot(&mut self, server: &Server, restart: Range<usize>, run: Option<Range<usize>>) {
+        let Some(mode) = server.hands_over() else {
+            return;
+        };
+        if mode == HotMode::Adopt
+            && server
+                .contract()
+                .is_none_or(|contract| contract.adopt.is_none())
+        {
+            self.error(restart, "mode \"adopt\" plays the old process of a known contract, and none is named that can be played")
+                .label("add `preset` to [server.hot], or choose another `mode`");
+            return;
+        }
+        let between = in_between(&server.run).filter(|_| mode == HotMode::SelfFork);
+        if let (Some((what, instead)), Some(run)) = (between, run) {
+            self.error(run, format!("{what} stands between devwatch and the server: the signal would not reach it"))
+                .label(instead)
+                .help("the built program itself as `run`, or `listen` in [server]: then devwatch hands the socket on");
         }
     }
 
@@ -614,15 +627,10 @@ impl Walk<'_> {
             ];
             hot.mode = self.word(entry, &words);
             match hot.mode {
-                Some(mode @ (HotMode::Overlap | HotMode::Adopt)) if !listens => {
-                    let word = if mode == HotMode::Overlap {
-                        "overlap"
-                    } else {
-                        "adopt"
-                    };
+                Some(HotMode::Overlap) if !listens => {
                     self.absent(
                         entry.span(),
-                        format!("mode {word:?} hands on a socket that devwatch holds"),
+                        "mode \"overlap\" hands on a socket that devwatch holds",
                     )
                     .label("add `listen` to [server]");
                 }
@@ -630,11 +638,11 @@ impl Walk<'_> {
             }
         }
         if let Some(entry) = self::entry(table, place, "preset") {
-            let words: Vec<(&str, &str)> = PRESETS.iter().map(|name| (*name, *name)).collect();
+            let words: Vec<(&str, &str)> = contract::presets().map(|name| (name, name)).collect();
             hot.preset = self.word(entry, &words).map(String::from);
         }
         if let Some(signal) = self.signal(table, place) {
-            hot.signal = signal;
+            hot.signal = Some(signal);
         }
         if let Some(drain) = self.duration(table, place, "drain") {
             hot.drain = drain;
@@ -1075,6 +1083,36 @@ fn regex_error(error: &regex::Error) -> String {
     last.strip_prefix("error: ").unwrap_or(last).to_string()
 }
 
+/// A program that runs the server below itself and does not pass signals on, and what to write instead.
+fn in_between(run: &Command) -> Option<(&'static str, &'static str)> {
+    let argv = match run {
+        Command::Shell(_) => run.argv(),
+        Command::Argv(argv) => argv.clone(),
+    };
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let program = words
+        .first()
+        .map(|program| program.rsplit('/').next().unwrap_or(program))?;
+    match (program, words.get(1..).unwrap_or_default()) {
+        ("sh" | "bash" | "dash" | "zsh", ["-c", line, ..]) if !line.starts_with("exec ") => Some((
+            "a shell",
+            "write a list, or one command that the shell can exec",
+        )),
+        ("go", ["run", ..]) => Some((
+            "`go run`",
+            "write [\".devwatch/bin/NAME\"], and build it in a [[rule]]",
+        )),
+        ("npm" | "yarn" | "pnpm", _) => {
+            Some(("a package manager", "write [\"node\", \"server.js\"]"))
+        }
+        ("cargo", ["run" | "r", ..]) => Some((
+            "`cargo run`",
+            "write [\"target/debug/NAME\"], and build it in a [[rule]]",
+        )),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1222,7 +1260,7 @@ on_failure = "cold"
         let hot = Hot {
             mode: Some(HotMode::SelfFork),
             preset: Some("falcore".into()),
-            signal: Signal::SIGUSR2,
+            signal: Some(Signal::SIGUSR2),
             drain: Duration::from_secs(9),
             fork_timeout: Duration::from_secs(1),
             on_failure: OnFailure::Cold,
@@ -1346,14 +1384,6 @@ mode = "overlap"
 drain = "5"
 "#,
             expect![[r#"
-                error: this version of devwatch cannot restart hot yet
-                 --> devwatch.toml:4:11
-                  |
-                4 | restart = "hot"
-                  |           ^^^^^ write "cold"
-                  |
-                help: with `listen`, devwatch holds the socket and requests wait while the server restarts; [server.hot] may stay
-
                 error: mode "overlap" hands on a socket that devwatch holds
                  --> devwatch.toml:6:8
                   |

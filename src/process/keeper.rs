@@ -2,7 +2,7 @@
 //! the job starts remains, double-forked daemons included.
 //!
 //! It is a fork of the guardian without an exec: one thread and nothing but its line to devwatch. It reports
-//! exits and signals, carries out two orders, and decides nothing, except that the end of the line means that
+//! exits and signals, carries out orders, and decides nothing, except that the end of the line means that
 //! devwatch is gone, and so must everything below.
 
 use std::collections::BTreeSet;
@@ -15,11 +15,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
-use super::kernel::{become_subreaper, close_all_but, set_name, signal_by_number, signal_exactly};
+use super::kernel::{
+    become_subreaper, close_all_but, pidfd_of, set_name, signal_by_number, signal_exactly,
+    status_of_reaped,
+};
 use super::kill::{Killing, Reaped, poll_timeout, reap};
 use super::notes::Notes;
 use super::spawn::{Program, errno_of, failure};
-use super::tree::{below, processes};
+use super::tree::{Process, below, has_ended, process_below, processes, status_of_unreaped};
 use super::wire::{Kept, MESSAGE, Order, Spawn, Stage};
 
 /// After these a stopped process must not be continued: they mean stop, or continue by themselves.
@@ -42,6 +45,9 @@ pub(super) const FORK_WAITS: [Duration; 7] = [
     Duration::from_millis(320),
     Duration::from_millis(370),
 ];
+
+/// How often a followed process is looked at where the kernel has no pidfd.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Whether guardian and keepers kill when devwatch is gone. Always, except that the tests of a debug build can
 /// show that without it processes do remain.
@@ -77,6 +83,7 @@ pub(super) fn keep(line: UnixStream, spawn: Spawn, descriptors: Vec<OwnedFd>, du
         starting: None,
         main: None,
         killing: None,
+        followed: Vec::new(),
     };
     keeper.start(spawn, descriptors);
     keeper.run()
@@ -92,6 +99,13 @@ struct Keeper {
     /// Until it is reaped: its number means nobody else so long.
     main: Option<Pid>,
     killing: Option<Killing>,
+    followed: Vec<Followed>,
+}
+
+/// A process whose end devwatch wants to know of: a server that another one has started to succeed it.
+struct Followed {
+    process: Process,
+    pidfd: Option<OwnedFd>,
 }
 
 impl Keeper {
@@ -135,10 +149,17 @@ impl Keeper {
             if self.devwatch_is_gone && self.duty == Duty::LeaveAlone {
                 leave_silently();
             }
+            // Before the reaping: whoever has ended by now and is not reaped there has another parent.
+            let over = self.over();
             self.reap_all();
+            for process in over {
+                self.ended(process.pid, None);
+            }
             if let Some(killing) = &mut self.killing {
                 killing.round(Pid::this(), &[]);
-                if self.devwatch_is_gone && killing.is_hopeless() {
+                if killing.is_done() {
+                    self.killing = None;
+                } else if self.devwatch_is_gone && killing.is_hopeless() {
                     leave_silently();
                 }
             }
@@ -154,11 +175,19 @@ impl Keeper {
         if let Some(starting) = &self.starting {
             sources.push(PollFd::new(starting.as_fd(), PollFlags::POLLIN));
         }
+        let pidfds = self
+            .followed
+            .iter()
+            .filter_map(|followed| followed.pidfd.as_ref());
+        sources.extend(pidfds.map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)));
+        let blind = self
+            .followed
+            .iter()
+            .any(|followed| followed.pidfd.is_none());
+        let due = self.killing.as_ref().map(Killing::due_in);
+        let timeout = due.into_iter().chain(blind.then_some(LOOK)).min();
         // An interruption is a signal, and the signal is in the notes.
-        let _ = poll(
-            &mut sources,
-            poll_timeout(self.killing.as_ref().map(Killing::due_in)),
-        );
+        let _ = poll(&mut sources, poll_timeout(timeout));
     }
 
     fn line_speaks_within(&self, time: Duration) -> bool {
@@ -224,6 +253,13 @@ impl Keeper {
                 }
                 Some(Order::Signal { signal, tree: true }) => signal_tree(signal),
                 Some(Order::KillTree) => self.kill(),
+                Some(Order::Process { pid, signal }) => {
+                    if let Some(process) = process_below(Pid::this(), Pid::from_raw(pid)) {
+                        send(signal, |signal| signal_exactly(&process, signal));
+                    }
+                }
+                Some(Order::Follow { pid }) => self.follow(Pid::from_raw(pid)),
+                Some(Order::KillExcept { keep }) => self.kill_except(Pid::from_raw(keep)),
                 None => {
                     self.devwatch_is_gone = true;
                     self.kill();
@@ -243,6 +279,69 @@ impl Keeper {
         }
     }
 
+    fn kill_except(&mut self, keep: Pid) {
+        // Whoever has asked for everything to be killed does not want this one back.
+        if self
+            .killing
+            .as_ref()
+            .is_some_and(|killing| !killing.keeps())
+        {
+            return;
+        }
+        match process_below(Pid::this(), keep) {
+            Some(keep) => self.killing = Some(Killing::begin_except(keep)),
+            // It is gone: everything is something else.
+            None if cfg!(target_os = "linux") => self.kill(),
+            // Where the tree cannot be seen, nobody can be told from anybody.
+            None => {}
+        }
+    }
+
+    fn follow(&mut self, pid: Pid) {
+        let found = process_below(Pid::this(), pid)
+            .and_then(|process| Some((process, pidfd_of(&process).ok()?)));
+        match found {
+            Some((process, pidfd)) => self.followed.push(Followed { process, pidfd }),
+            None => self.report(Kept::Ended {
+                pid: pid.as_raw(),
+                status: None,
+            }),
+        }
+    }
+
+    /// The followed processes that have ended.
+    fn over(&self) -> Vec<Process> {
+        let over = |followed: &&Followed| match &followed.pidfd {
+            Some(pidfd) => {
+                let mut sources = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+                matches!(
+                    poll(&mut sources, poll_timeout(Some(Duration::ZERO))),
+                    Ok(1..)
+                )
+            }
+            None => has_ended(&followed.process),
+        };
+        let over = self.followed.iter().filter(over);
+        over.map(|followed| followed.process).collect()
+    }
+
+    /// Tells of the end of a process if it is followed. Without a `status` it was no child of ours.
+    fn ended(&mut self, pid: Pid, status: Option<i32>) {
+        let followed = self
+            .followed
+            .iter()
+            .position(|followed| followed.process.pid == pid);
+        let Some(at) = followed else { return };
+        let Followed { process, pidfd } = self.followed.swap_remove(at);
+        let status = status
+            .or_else(|| status_of_unreaped(&process))
+            .or_else(|| status_of_reaped(pidfd.as_ref()?));
+        self.report(Kept::Ended {
+            pid: pid.as_raw(),
+            status,
+        });
+    }
+
     fn reap_all(&mut self) {
         loop {
             match reap() {
@@ -250,10 +349,16 @@ impl Keeper {
                     self.conclude_start();
                     self.main = None;
                     self.report(Kept::Exited { status });
+                    self.ended(pid, Some(status));
                 }
-                Reaped::Child(..) => {}
+                Reaped::Child(pid, status) => self.ended(pid, Some(status)),
                 Reaped::NoneYet => return,
-                Reaped::NoChildren => leave(&self.line, Kept::Empty),
+                Reaped::NoChildren => {
+                    while let Some(followed) = self.followed.first() {
+                        self.ended(followed.process.pid, None);
+                    }
+                    leave(&self.line, Kept::Empty)
+                }
             }
         }
     }

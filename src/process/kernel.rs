@@ -4,7 +4,7 @@
 //! job's process group and loses its parent is out of reach there.
 
 use std::ffi::CStr;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -106,22 +106,9 @@ fn close_one_by_one(first: u32, last: u32) {
 /// `ESRCH` if it is gone, `EPERM` if it belongs to somebody else (sudo).
 #[cfg(target_os = "linux")]
 pub(super) fn signal_exactly(process: &Process, signal: i32) -> Result<(), Errno> {
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::fd::AsRawFd;
 
-    // SAFETY: pidfd_open takes two integers and gives a new descriptor or an error.
-    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid.as_raw(), 0) };
-    let pidfd = match Errno::result(opened) {
-        // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
-        Ok(fd) => Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
-        // Before Linux 5.3, or behind a seccomp filter: the check below is then all there is.
-        Err(Errno::ENOSYS | Errno::EPERM) => None,
-        Err(error) => return Err(error),
-    };
-    // The pidfd pins whoever has the number now; the start time says whether that is the one we mean.
-    if super::tree::start_time(process.pid) != Some(process.start) {
-        return Err(Errno::ESRCH);
-    }
-    let Some(pidfd) = pidfd else {
+    let Some(pidfd) = pidfd_of(process)? else {
         return signal_by_number(process.pid, signal);
     };
     // SAFETY: a null siginfo makes the kernel fill it in as kill(2) does.
@@ -141,6 +128,70 @@ pub(super) fn signal_exactly(process: &Process, signal: i32) -> Result<(), Errno
 #[cfg(not(target_os = "linux"))]
 pub(super) fn signal_exactly(process: &Process, signal: i32) -> Result<(), Errno> {
     signal_by_number(process.pid, signal)
+}
+
+/// A descriptor that becomes readable when exactly this process has ended, threads included, whoever its parent
+/// is and whether or not it is reaped. Nothing where the kernel has none: before Linux 5.3, or behind a seccomp
+/// filter.
+///
+/// # Errors
+/// `ESRCH` if it is gone.
+#[cfg(target_os = "linux")]
+pub(super) fn pidfd_of(process: &Process) -> Result<Option<OwnedFd>, Errno> {
+    use std::os::fd::FromRawFd;
+
+    // SAFETY: pidfd_open takes two integers and gives a new descriptor or an error.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid.as_raw(), 0) };
+    let pidfd = match Errno::result(opened) {
+        // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+        Ok(fd) => Some(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }),
+        // The check below is then all there is.
+        Err(Errno::ENOSYS | Errno::EPERM) => None,
+        Err(error) => return Err(error),
+    };
+    // The pidfd pins whoever has the number now; the start time says whether that is the one we mean.
+    if super::tree::start_time(process.pid) != Some(process.start) {
+        return Err(Errno::ESRCH);
+    }
+    Ok(pidfd)
+}
+
+/// Elsewhere there is none.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn pidfd_of(_process: &Process) -> Result<Option<OwnedFd>, Errno> {
+    Ok(None)
+}
+
+/// The wait status of a process that was reaped by somebody else, which Linux remembers from 6.15 on.
+#[cfg(target_os = "linux")]
+pub(super) fn status_of_reaped(pidfd: &OwnedFd) -> Option<i32> {
+    use std::os::fd::AsRawFd;
+
+    /// The kernel's `struct pidfd_info` in its first version, as long as which every later one is at least.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        status: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    // Its number is made of the size of what it fills in.
+    nix::ioctl_readwrite!(pidfd_get_info, 0xff, 11, Info);
+    let mut info = Info {
+        mask: EXIT,
+        ..Info::default()
+    };
+    // SAFETY: the kernel fills in as many bytes as the number says, which is the size of `info`.
+    unsafe { pidfd_get_info(pidfd.as_raw_fd(), &mut info) }.ok()?;
+    (info.mask & EXIT != 0).then_some(info.status)
+}
+
+/// Elsewhere it is lost.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn status_of_reaped(_pidfd: &OwnedFd) -> Option<i32> {
+    None
 }
 
 /// Sends `signal` to `pid`: right only for a child that has not been reaped, whose number is therefore pinned.

@@ -16,7 +16,7 @@ use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
 use super::kernel::signal_exactly;
-use super::tree::{below, processes};
+use super::tree::{Process, below, processes};
 
 /// First wait between two rounds. It doubles up to [`SLOWEST`].
 const FIRST: Duration = Duration::from_millis(2);
@@ -31,8 +31,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long they stay if all that is left belongs to another user (sudo) and cannot be killed at all.
 const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(1);
 
+/// So many rounds must find nobody before all but the one that is kept counts as killed: a parent that ends
+/// while the table is read hides its children from one round.
+const EMPTY_ROUNDS: u32 = 3;
+
 /// A kill under way.
 pub(super) struct Killing {
+    /// Stays alive, and what is below it.
+    keep: Option<Process>,
+    empty_rounds: u32,
     began: Instant,
     next: Instant,
     pause: Duration,
@@ -45,11 +52,31 @@ impl Killing {
     pub(super) fn begin() -> Killing {
         let now = Instant::now();
         Killing {
+            keep: None,
+            empty_rounds: 0,
             began: now,
             next: now,
             pause: FIRST,
             only_strangers: false,
         }
+    }
+
+    /// The same, but `keep` stays, and what hangs below it.
+    pub(super) fn begin_except(keep: Process) -> Killing {
+        Killing {
+            keep: Some(keep),
+            ..Killing::begin()
+        }
+    }
+
+    /// Whether somebody is kept.
+    pub(super) fn keeps(&self) -> bool {
+        self.keep.is_some()
+    }
+
+    /// Whether all but the one that is kept are gone. Without one that is for the reaping to say.
+    pub(super) fn is_done(&self) -> bool {
+        self.keeps() && self.empty_rounds >= EMPTY_ROUNDS
     }
 
     /// How long until the next round is due.
@@ -64,7 +91,12 @@ impl Killing {
         if !self.due_in().is_zero() {
             return None;
         }
-        let victims = below(&processes(), root, spared);
+        let victims = self.victims(root, spared);
+        self.empty_rounds = if victims.is_empty() {
+            self.empty_rounds + 1
+        } else {
+            0
+        };
         let mut refused = 0;
         // From the top down: whoever restarts its children goes before them.
         for victim in &victims {
@@ -72,8 +104,29 @@ impl Killing {
         }
         self.only_strangers = refused == victims.len();
         self.next = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(SLOWEST);
+        // Only somebody who does not die makes it slower: to find that it is done should take no time.
+        self.pause = if self.keeps() && victims.is_empty() {
+            FIRST
+        } else {
+            (self.pause * 2).min(SLOWEST)
+        };
         Some(victims.len())
+    }
+
+    fn victims(&self, root: Pid, spared: &[Pid]) -> Vec<Process> {
+        let table = processes();
+        let mut victims = below(&table, root, spared);
+        if let Some(keep) = self.keep
+            && table
+                .iter()
+                .any(|process| (process.pid, process.start) == (keep.pid, keep.start))
+        {
+            let kept = below(&table, keep.pid, &[]);
+            victims.retain(|victim| {
+                victim.pid != keep.pid && !kept.iter().any(|kept| kept.pid == victim.pid)
+            });
+        }
+        victims
     }
 
     /// Whether waiting any longer is of no use to anybody.

@@ -68,6 +68,8 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 pub struct Spec {
     /// Program and arguments. A program without a slash is looked for in the PATH of `env`.
     pub argv: Vec<OsString>,
+    /// What is executed instead of `argv[0]`, which is then only what the program is told of its name.
+    pub program: Option<OsString>,
     /// The complete environment; nothing is inherited. `LISTEN_PID` is set, or removed, by the keeper.
     pub env: Vec<(OsString, OsString)>,
     /// The working directory.
@@ -78,7 +80,14 @@ pub struct Spec {
     pub ready_line: Option<Regex>,
 }
 
-/// What happened. Of each job: either `SpawnFailed` alone, or `Spawned`, then `Exited`, then `TreeGone`.
+impl Spec {
+    fn program(&self) -> Option<&OsString> {
+        self.program.as_ref().or(self.argv.first())
+    }
+}
+
+/// What happened. Of each job: either `SpawnFailed` alone, or `Spawned`, then `Exited`, then `TreeGone`. Of each
+/// process that is followed: `Ended`, before `TreeGone` unless it was asked for later.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Report {
     /// The main process executes its program.
@@ -102,6 +111,18 @@ pub enum Report {
         /// How; lost if its keeper was killed, when nobody saw it end.
         exit: Exit,
         /// Its last lines, both streams: at most 10, at most 4 KiB.
+        last: Vec<String>,
+    },
+    /// A process that [`Guardian::follow`] named has ended, and all that it had printed has been handed on.
+    Ended {
+        /// Which job it was below.
+        job: JobId,
+        /// Which process.
+        pid: Pid,
+        /// How; lost if another parent took its status before anybody could read it, if it was gone when it
+        /// was named, or if it has never been below the job's keeper.
+        exit: Exit,
+        /// The job's last lines, both streams, whoever wrote them: at most 10, at most 4 KiB.
         last: Vec<String>,
     },
     /// Nothing of the job is left. Nothing more comes of it.
@@ -244,7 +265,7 @@ impl Guardian {
             spec.inherit.len()
         );
         let attempt = Attempt {
-            program: spec.argv.first().context("no program to start")?.clone(),
+            program: spec.program().context("no program to start")?.clone(),
             path: spec
                 .env
                 .iter()
@@ -307,6 +328,39 @@ impl Guardian {
     /// not come yet, and `TreeGone` follow.
     pub fn kill(&self, job: JobId) {
         self.lines.order(job, Order::KillTree);
+    }
+
+    /// Signals exactly this process if it is below the job's keeper, and nobody otherwise. As with
+    /// [`Guardian::signal`], SIGCONT follows.
+    pub fn signal_process(&self, job: JobId, pid: Pid, signal: Signal) {
+        self.lines.order(
+            job,
+            Order::Process {
+                pid: pid.as_raw(),
+                signal: signal as i32,
+            },
+        );
+    }
+
+    /// Asks for [`Report::Ended`] when this process, of those below the job's keeper, ends: at once, even while a
+    /// parent of its own lives that does not reap it. It is reported once for each time it is asked for, except
+    /// that asking again before changes nothing.
+    pub fn follow(&self, job: JobId, pid: Pid) {
+        if !self.lines.follow(job, pid) {
+            self.tell(Errand::Follow(job, pid));
+        }
+    }
+
+    /// Kills everything below the job's keeper that is neither `keep` nor below it, its ancestors included, until
+    /// nothing of that is left. If `keep` is gone, that is everything. Without effect after [`Guardian::kill`],
+    /// and where there is no process table to read.
+    pub fn kill_except(&self, job: JobId, keep: Pid) {
+        self.lines.order(
+            job,
+            Order::KillExcept {
+                keep: keep.as_raw(),
+            },
+        );
     }
 
     /// The keeper of a job: known from `Spawned` to `TreeGone`.
@@ -377,11 +431,18 @@ struct Lines(Arc<Mutex<BTreeMap<JobId, Line>>>);
 struct Line {
     to: Arc<UnixStream>,
     keeper: Option<Pid>,
+    /// Whose end is to be reported, and has not been.
+    followed: Vec<Pid>,
 }
 
 impl Lines {
     fn insert(&self, job: JobId, to: Arc<UnixStream>) {
-        self.all().insert(job, Line { to, keeper: None });
+        let line = Line {
+            to,
+            keeper: None,
+            followed: Vec::new(),
+        };
+        self.all().insert(job, line);
     }
 
     fn introduce(&self, job: JobId, keeper: Pid) {
@@ -390,8 +451,28 @@ impl Lines {
             .and_modify(|line| line.keeper = Some(keeper));
     }
 
-    fn remove(&self, job: JobId) {
-        self.all().remove(&job);
+    /// Says who of the job was still followed.
+    fn remove(&self, job: JobId) -> Vec<Pid> {
+        let line = self.all().remove(&job);
+        line.map(|line| line.followed).unwrap_or_default()
+    }
+
+    /// Asks the job's keeper, if there is one. Noted before it is asked, so that whatever becomes of the keeper
+    /// there is an answer.
+    fn follow(&self, job: JobId, pid: Pid) -> bool {
+        match self.all().get_mut(&job) {
+            Some(line) if line.followed.contains(&pid) => return true,
+            Some(line) => line.followed.push(pid),
+            None => return false,
+        }
+        self.order(job, Order::Follow { pid: pid.as_raw() });
+        true
+    }
+
+    fn unfollow(&self, job: JobId, pid: Pid) {
+        self.all()
+            .entry(job)
+            .and_modify(|line| line.followed.retain(|&followed| followed != pid));
     }
 
     fn keeper(&self, job: JobId) -> Option<Pid> {
@@ -503,6 +584,10 @@ fn frame(job: JobId, spec: &Spec, cwd: &Path) -> Result<Vec<u8>> {
         |(name, value): &(OsString, OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
     let spawn = wire::Spawn {
         job: job.0,
+        program: spec
+            .program()
+            .map(|program| program.as_bytes().to_vec())
+            .unwrap_or_default(),
         argv: spec
             .argv
             .iter()
@@ -513,7 +598,12 @@ fn frame(job: JobId, spec: &Spec, cwd: &Path) -> Result<Vec<u8>> {
     };
     let has_zero = |text: &Vec<u8>| text.contains(&0);
     ensure!(
-        !spawn.argv.iter().chain(&spawn.env).any(has_zero) && !has_zero(&spawn.cwd),
+        !spawn
+            .argv
+            .iter()
+            .chain(&spawn.env)
+            .chain([&spawn.program, &spawn.cwd])
+            .any(has_zero),
         "cannot start {:?}: a text contains a zero byte",
         spec.argv
     );

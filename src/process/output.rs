@@ -37,6 +37,8 @@ pub(super) enum Errand {
     Listen(JobId, Box<Listening>),
     /// It could not be asked for.
     Forget(JobId),
+    /// The end of this process is to be reported, but nothing is left of the job.
+    Follow(JobId, Pid),
     /// The guardian is told to go: its end is no loss.
     Close,
 }
@@ -170,6 +172,12 @@ impl<F: FnMut(Report)> Reader<F> {
                 Errand::Forget(id) => {
                     self.jobs.remove(&id);
                 }
+                Errand::Follow(job, pid) => self.tell(Report::Ended {
+                    job,
+                    pid,
+                    exit: Exit::Lost,
+                    last: Vec::new(),
+                }),
                 Errand::Close => self.closing = true,
             }
         }
@@ -278,7 +286,25 @@ impl<F: FnMut(Report)> Reader<F> {
                 }
             }
             Kept::Empty => self.gone(id),
+            Kept::Ended { pid, status } => {
+                self.ended(id, Pid::from_raw(pid), status.map_or(Exit::Lost, from_wait));
+            }
         }
+    }
+
+    fn ended(&mut self, id: JobId, pid: Pid, exit: Exit) {
+        self.drain(id);
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        self.lines.unfollow(id, pid);
+        let last = job.tail.lines();
+        self.tell(Report::Ended {
+            job: id,
+            pid,
+            exit,
+            last,
+        });
     }
 
     fn exited(&mut self, id: JobId, exit: Exit) {
@@ -298,6 +324,10 @@ impl<F: FnMut(Report)> Reader<F> {
     /// Nothing of the job is left.
     fn gone(&mut self, id: JobId) {
         self.drain(id);
+        // Those of whom the keeper did not tell: it was killed, or too busy to take the order.
+        for pid in self.lines.remove(id) {
+            self.ended(id, pid, Exit::Lost);
+        }
         self.forget(id);
         self.tell(Report::TreeGone { job: id });
     }

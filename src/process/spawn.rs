@@ -73,7 +73,7 @@ impl Program {
             return Err(Errno::EBADF.into());
         };
         let inherit: Vec<OwnedFd> = descriptors.collect();
-        let program = spawn.argv.first().cloned().unwrap_or_default();
+        let program = spawn.program;
         let path = spawn
             .env
             .iter()

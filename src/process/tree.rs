@@ -25,7 +25,13 @@ pub struct Process {
     pub foreground: i32,
     /// When it started, in clock ticks since boot. Number and start time together name one process for good.
     pub start: u64,
+    /// Whether it executes a program of its own. Until then it is a copy of its parent, sockets and executable
+    /// included: a clone that will exec in a moment, a worker, or a throw-away.
+    pub executed: bool,
 }
+
+/// Set in the kernel's flags of a process that was forked and has not called exec (PF_FORKNOEXEC).
+const FORKED_ONLY: u64 = 0x40;
 
 /// Everything below `of`, nearest first, without `of` itself. Children of every thread are included.
 pub fn descendants(of: Pid) -> Vec<Pid> {
@@ -43,6 +49,63 @@ pub fn start_time(pid: Pid) -> Option<u64> {
 /// What the process table says about `pid`; nothing if there is no such process.
 pub fn process(pid: Pid) -> Option<Process> {
     parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// What the process table says about `pid`, if that is below `root`.
+///
+/// Not by the whole table: a parent that ends while it is read would hide its children, and a hot restart is
+/// just such a moment. Here the climb begins again when somebody on the way has gone.
+pub(super) fn process_below(root: Pid, pid: Pid) -> Option<Process> {
+    for _ in 0..MOST_CLIMBS {
+        let found = process(pid)?;
+        let mut at = found;
+        loop {
+            if at.parent == root {
+                return Some(found);
+            }
+            if at.parent.as_raw() <= 1 {
+                return None;
+            }
+            match process(at.parent) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+    }
+    None
+}
+
+/// How often a climb begins again. Each time somebody has ended on the way, of whom there are only so many.
+const MOST_CLIMBS: usize = 16;
+
+/// Whether `process` has ended, reaped or not: for where no pidfd tells. Its state alone does not: a main
+/// thread that has left is in `Z` while other threads run on.
+pub(super) fn has_ended(old: &Process) -> bool {
+    let Some(now) = process(old.pid).filter(|now| now.start == old.start) else {
+        return true;
+    };
+    now.state == 'Z'
+        && std::fs::read_dir(format!("/proc/{}/task", old.pid))
+            .map_or(true, |threads| threads.count() <= 1)
+}
+
+/// The wait status of a process that has ended and that its parent has not reaped.
+pub(super) fn status_of_unreaped(old: &Process) -> Option<i32> {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = format!("/proc/{}", old.pid);
+    let owner = std::fs::metadata(&folder).ok()?.uid();
+    let stat = std::fs::read(format!("{folder}/stat")).ok()?;
+    parse(&stat).filter(|now| now.start == old.start && now.state == 'Z')?;
+    // The last field; nothing after the name contains a space but between fields.
+    let status = std::str::from_utf8(stat.rsplit(|&b| b == b' ').next()?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    // To whom it may not tell, the kernel says 0.
+    let me = nix::unistd::geteuid();
+    (status != 0 || me.is_root() || me.as_raw() == owner).then_some(status)
 }
 
 /// The whole table. A process that neither starts nor is reaped during the call is certainly in it.
@@ -100,8 +163,9 @@ fn parse(stat: &[u8]) -> Option<Process> {
     let state = state.next().filter(|_| state.next().is_none())?;
     let mut id = || fields.next()?.parse::<i32>().ok();
     let (parent, group, session, _terminal, foreground) = (id()?, id()?, id()?, id()?, id()?);
-    // Thirteen fields lie between the terminal's group (field 8) and the start time (field 22).
-    let start = fields.nth(13)?.parse().ok()?;
+    let flags: u64 = fields.next()?.parse().ok()?;
+    // Twelve fields lie between the flags (field 9) and the start time (field 22).
+    let start = fields.nth(12)?.parse().ok()?;
     Some(Process {
         pid: Pid::from_raw(pid),
         state,
@@ -110,6 +174,7 @@ fn parse(stat: &[u8]) -> Option<Process> {
         session: Pid::from_raw(session),
         foreground,
         start,
+        executed: flags & FORKED_ONLY == 0,
     })
 }
 
@@ -150,6 +215,7 @@ mod tests {
                     session: Pid::from_raw(42),
                     foreground: 43,
                     start: 987_654,
+                    executed: true,
                 },
                 "{comm:?}"
             );
@@ -197,6 +263,7 @@ mod tests {
             session: Pid::from_raw(0),
             foreground: -1,
             start: 0,
+            executed: true,
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) struct Modes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spawn {
     pub job: u64,
+    pub program: Vec<u8>,
     pub argv: Vec<Vec<u8>>,
     /// `NAME=value`.
     pub env: Vec<Vec<u8>>,
@@ -66,6 +67,12 @@ pub(super) enum Order {
     Signal { signal: i32, tree: bool },
     /// SIGKILL everything until nothing is left.
     KillTree,
+    /// Signal this process, if it is below the keeper.
+    Process { pid: i32, signal: i32 },
+    /// Say when this process ends.
+    Follow { pid: i32 },
+    /// SIGKILL everything but this process and what is below it.
+    KillExcept { keep: i32 },
 }
 
 /// What a keeper tells devwatch, in the order in which it happened.
@@ -81,6 +88,8 @@ pub(super) enum Kept {
     Signalled { signal: i32, by: i32 },
     /// Nothing is left below the keeper. Nothing follows.
     Empty,
+    /// A followed process ended: its wait status, unless another parent has taken it.
+    Ended { pid: i32, status: Option<i32> },
 }
 
 /// Where the start of a process failed.
@@ -207,6 +216,7 @@ impl Request {
             Request::Spawn(spawn) => {
                 frame.number(2);
                 frame.number(spawn.job);
+                frame.bytes(&spawn.program);
                 frame.list(&spawn.argv);
                 frame.list(&spawn.env);
                 frame.bytes(&spawn.cwd);
@@ -232,6 +242,7 @@ impl Request {
             })),
             2 => Request::Spawn(Spawn {
                 job: rest.number()?,
+                program: rest.bytes()?,
                 argv: rest.list()?,
                 env: rest.list()?,
                 cwd: rest.bytes()?,
@@ -280,6 +291,9 @@ impl Order {
         match *self {
             Order::Signal { signal, tree } => message([0, signal, i32::from(tree), 0]),
             Order::KillTree => message([1, 0, 0, 0]),
+            Order::Process { pid, signal } => message([2, pid, signal, 0]),
+            Order::Follow { pid } => message([3, pid, 0, 0]),
+            Order::KillExcept { keep } => message([4, keep, 0, 0]),
         }
     }
 
@@ -290,6 +304,9 @@ impl Order {
                 tree: tree != 0,
             }),
             [1, 0, 0, 0] => Some(Order::KillTree),
+            [2, pid, signal, 0] => Some(Order::Process { pid, signal }),
+            [3, pid, 0, 0] => Some(Order::Follow { pid }),
+            [4, keep, 0, 0] => Some(Order::KillExcept { keep }),
             _ => None,
         }
     }
@@ -303,6 +320,12 @@ impl Kept {
             Kept::Exited { status } => message([2, status, 0, 0]),
             Kept::Signalled { signal, by } => message([3, signal, by, 0]),
             Kept::Empty => message([4, 0, 0, 0]),
+            Kept::Ended { pid, status } => message([
+                5,
+                pid,
+                i32::from(status.is_some()),
+                status.unwrap_or_default(),
+            ]),
         }
     }
 
@@ -316,6 +339,11 @@ impl Kept {
             [2, status, 0, 0] => Some(Kept::Exited { status }),
             [3, signal, by, 0] => Some(Kept::Signalled { signal, by }),
             [4, 0, 0, 0] => Some(Kept::Empty),
+            [5, pid, 0, 0] => Some(Kept::Ended { pid, status: None }),
+            [5, pid, 1, status] => Some(Kept::Ended {
+                pid,
+                status: Some(status),
+            }),
             _ => None,
         }
     }
@@ -425,6 +453,7 @@ mod tests {
             (any::<u64>(), list(), list(), any::<Vec<u8>>()).prop_map(|(job, argv, env, cwd)| {
                 Request::Spawn(Spawn {
                     job,
+                    program: argv.first().cloned().unwrap_or_default(),
                     argv,
                     env,
                     cwd,
@@ -448,7 +477,14 @@ mod tests {
 
         #[test]
         fn messages_come_back_as_they_went(a: i32, b: i32, tree: bool) {
-            for order in [Order::Signal { signal: a, tree }, Order::KillTree] {
+            let orders = [
+                Order::Signal { signal: a, tree },
+                Order::KillTree,
+                Order::Process { pid: a, signal: b },
+                Order::Follow { pid: a },
+                Order::KillExcept { keep: a },
+            ];
+            for order in orders {
                 prop_assert_eq!(Order::decode(order.encode()), Some(order));
             }
             let stages = [Stage::Fork, Stage::Setup, Stage::Chdir, Stage::Exec];
@@ -457,6 +493,8 @@ mod tests {
                 Kept::Exited { status: a },
                 Kept::Signalled { signal: a, by: b },
                 Kept::Empty,
+                Kept::Ended { pid: a, status: Some(b) },
+                Kept::Ended { pid: a, status: None },
             ];
             for kept in kept.into_iter().chain(stages.map(|stage| Kept::Failed { stage, errno: a })) {
                 prop_assert_eq!(Kept::decode(kept.encode()), Some(kept));

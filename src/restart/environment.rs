@@ -52,11 +52,14 @@ pub struct ServerEnv<'a> {
     pub notify: Option<&'a Path>,
     /// The port of the first held TCP socket: `PORT`.
     pub port: Option<u16>,
+    /// What the contract by which it takes its sockets over needs; none without such a contract. Over everything
+    /// else: these are the only hand-over variables of that kind that are true.
+    pub hand_over: &'a [(String, String)],
 }
 
 /// The environment of a server, sorted by name.
 ///
-/// Of one variable, the first that is set wins: the sockets' variables and `DEVWATCH*`, `configured` (`[server]
+/// Of one variable, the first that is set wins: those of a hand-over contract, the sockets' variables and `DEVWATCH*`, `configured` (`[server]
 /// env`), `PORT` of a held socket, `base` (what devwatch inherited), `from_files` (of these the last). So a real
 /// variable wins over the file, as dotenv does it, and only the config's own `env` can overrule the port that is
 /// really held. Two are 1 unless one of them says otherwise: `PYTHONUNBUFFERED`, because output in a pipe would
@@ -96,6 +99,9 @@ pub fn server(
     }
     put("DEVWATCH", "1".into());
     put("DEVWATCH_GENERATION", ctx.generation.to_string().into());
+    for (name, value) in ctx.hand_over {
+        put(name, value.into());
+    }
     set.into_iter().collect()
 }
 
@@ -290,6 +296,7 @@ mod tests {
         listen_names: &[],
         notify: None,
         port: None,
+        hand_over: &[],
     };
 
     #[test]
@@ -351,6 +358,21 @@ mod tests {
             )),
             "DEVWATCH=1\nDEVWATCH_GENERATION=7\nLISTEN_FDNAMES=http:admin\nLISTEN_FDS=2\nNOTIFY_SOCKET=/run/s\n\
              PORT=8080\nPYTHONDONTWRITEBYTECODE=1\nPYTHONUNBUFFERED=1\n"
+        );
+    }
+
+    #[test]
+    fn what_a_contract_sets_is_the_only_hand_over() {
+        let hand_over = pairs(&[("ENDLESS_CONTINUE", "1"), ("LISTEN_FDS", "2")]);
+        let ctx = ServerEnv {
+            hand_over: &hand_over,
+            ..ALONE
+        };
+        let inherited = base(&[("ENDLESS_CONTINUE", "0"), ("ENDLESS_SOCKET_ORDER", ":1,:2")]);
+        let configured = BTreeMap::from([("LISTEN_FDS".to_owned(), "9".to_owned())]);
+        assert_eq!(
+            show(&server(inherited, Vec::new(), &configured, ctx)),
+            "DEVWATCH=1\nDEVWATCH_GENERATION=7\nENDLESS_CONTINUE=1\nLISTEN_FDS=2\nPYTHONDONTWRITEBYTECODE=1\nPYTHONUNBUFFERED=1\n"
         );
     }
 

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 
 use crate::config::Address;
 
+use super::diag;
 use super::sockets::connect_unix;
 
 /// Whether this system shows other processes' sockets at all. Elsewhere every question here is answered with "not
@@ -127,7 +128,8 @@ pub fn listeners(pids: &[Pid]) -> Vec<Listener> {
     if owners.is_empty() {
         return Vec::new();
     }
-    let tcp = tcp_rows_with(" 0A ")
+    let tcp = diag::listening()
+        .unwrap_or_else(|| tcp_rows_with(" 0A "))
         .into_iter()
         .filter(|row| row.state == TcpState::Listen)
         .map(|row| (row.inode, Address::Tcp(row.local)));
@@ -166,14 +168,9 @@ pub fn connections(pids: &[Pid], listening: &[SocketAddr]) -> usize {
 
 /// The process, of all that can be seen, that has the socket with this inode open; the lowest pid.
 pub fn owner(inode: u64) -> Option<Pid> {
-    numbered("/proc")
+    all_pids()
         .into_iter()
-        .map(Pid::from_raw)
-        .find(|&pid| {
-            open_files(pid)
-                .values()
-                .any(|file| file.socket() == Some(inode))
-        })
+        .find(|&pid| sockets_of(pid).contains(&inode))
 }
 
 /// A connection of our own that is kept open, so that the kernel can tell who accepted it.
@@ -218,15 +215,12 @@ impl AttributedProbe {
     ///
     /// # Errors: refused, backlog full (`WouldBlock` or `TimedOut`), no route, no permission.
     pub fn connect(address: &Address, listening: u64) -> io::Result<AttributedProbe> {
-        let (connection, before) = match address {
-            Address::Tcp(address) => (Connection::Tcp(connect_tcp(*address)?), BTreeSet::new()),
-            Address::Unix(path) => {
-                let before = accepted_unix(listening);
-                (Connection::Unix(connect_unix(path)?), before)
-            }
+        let before = match address {
+            Address::Tcp(_) => BTreeSet::new(),
+            Address::Unix(_) => accepted_unix(listening),
         };
         Ok(AttributedProbe {
-            connection,
+            connection: connect(address)?,
             before,
             listening,
         })
@@ -239,7 +233,10 @@ impl AttributedProbe {
                 let (Ok(ours), Ok(theirs)) = (stream.local_addr(), stream.peer_addr()) else {
                     return Attributed::Closed;
                 };
-                let rows = tcp_rows_with(&format!(":{:04X} ", ours.port()));
+                let rows = match diag::connection(theirs, ours) {
+                    Some(row) => row.into_iter().collect(),
+                    None => tcp_rows_with(&format!(":{:04X} ", ours.port())),
+                };
                 match server_side(&rows, theirs, ours) {
                     ServerSide::Queued => Attributed::Queued,
                     ServerSide::Accepted(inode) => socket_owners(pids)
@@ -304,6 +301,18 @@ pub enum TcpState {
     Closing,
     /// Accepts connections.
     Listen,
+}
+
+impl TcpState {
+    /// The state that has this number in the kernel.
+    pub(super) fn of(number: u8) -> TcpState {
+        match number {
+            0x01 => TcpState::Established,
+            0x02 | 0x03 | 0x0c => TcpState::Opening,
+            0x0a => TcpState::Listen,
+            _ => TcpState::Closing,
+        }
+    }
 }
 
 /// The rows of `/proc/net/tcp` or `/proc/net/tcp6`. Lines that are not rows are left out.
@@ -371,6 +380,39 @@ pub fn waits_in(syscall: &str) -> Option<Waits> {
             Some(Waits::Accept((first & 0xffff_ffff) as u32 as i32))
         }
         Kind::Poll => Some(Waits::Poll),
+    }
+}
+
+/// The inodes of the sockets that a process has open.
+pub(super) fn sockets_of(pid: Pid) -> BTreeSet<u64> {
+    open_files(pid).values().filter_map(File::socket).collect()
+}
+
+/// The sockets on which a process listens, by descriptor: its number, the socket's inode, and where. A socket that
+/// it has open twice comes twice.
+pub(super) fn listening_files(pid: Pid) -> Vec<(i32, Listener)> {
+    let listeners = listeners(&[pid]);
+    open_files(pid)
+        .into_iter()
+        .filter_map(|(fd, file)| {
+            let inode = file.socket()?;
+            let listener = listeners.iter().find(|listener| listener.inode == inode)?;
+            Some((fd, listener.clone()))
+        })
+        .collect()
+}
+
+/// Every process that can be seen, ascending.
+pub(super) fn all_pids() -> Vec<Pid> {
+    numbered("/proc").into_iter().map(Pid::from_raw).collect()
+}
+
+/// Connects to the socket that listens at `address`; a wildcard host is reached through loopback. Takes at most
+/// 100 ms.
+pub(super) fn connect(address: &Address) -> io::Result<Connection> {
+    match address {
+        Address::Tcp(address) => Ok(Connection::Tcp(connect_tcp(*address)?)),
+        Address::Unix(path) => Ok(Connection::Unix(connect_unix(path)?)),
     }
 }
 
@@ -557,12 +599,7 @@ fn parse_tcp_row(line: &str) -> Option<TcpRow> {
     }
     let local = parse_endpoint(words.next()?)?;
     let remote = parse_endpoint(words.next()?)?;
-    let state = match u8::from_str_radix(words.next()?, 16).ok()? {
-        0x01 => TcpState::Established,
-        0x02 | 0x03 | 0x0c => TcpState::Opening,
-        0x0a => TcpState::Listen,
-        _ => TcpState::Closing,
-    };
+    let state = TcpState::of(u8::from_str_radix(words.next()?, 16).ok()?);
     let uid = words.nth(3)?.parse().ok()?;
     let inode = words.nth(1)?.parse().ok()?;
     Some(TcpRow {

@@ -9,7 +9,6 @@
 )]
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::env;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::Shutdown;
@@ -33,16 +32,27 @@ use super::sockets::HeldView;
 const LOOK: Pace = Pace {
     first: Duration::from_millis(2),
     last: Duration::from_millis(25),
+    growth: 2.0,
 };
 /// The same while a connection of ours waits to be accepted: as soon as it is, a single-threaded server waits for us.
 const ASK: Pace = Pace {
     first: Duration::from_millis(1),
     last: Duration::from_millis(10),
+    growth: 2.0,
+};
+/// The same while the other generation accepts what we connect: which of the two does is a race, which one that is
+/// idle loses many times. So there are some two dozen tries in the first tenth of a second; but one that only starts
+/// up must not hear from us all the time.
+const CONTEST: Pace = Pace {
+    first: Duration::from_millis(1),
+    last: Duration::from_millis(10),
+    growth: 1.15,
 };
 /// The same after an answer that did not mean ready: every try is a line in the server's log.
 const TRY: Pace = Pace {
     first: Duration::from_millis(25),
     last: Duration::from_millis(250),
+    growth: 2.0,
 };
 
 /// A process that has the socket open but is not seen to wait on it is asked by a connection after this time. Shells
@@ -190,6 +200,8 @@ enum Look {
     Nothing,
     /// A connection of ours waits to be accepted.
     Asked,
+    /// Somebody else accepted it.
+    Contested,
     /// It answered, but not that it is ready.
     NotReady,
 }
@@ -201,24 +213,24 @@ enum Woken {
     Ready(Notice),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 struct Pace {
     first: Duration,
     last: Duration,
+    /// By how much each wait is longer than the one before.
+    growth: f64,
 }
 
 /// A connection of ours and how long it has been there.
 struct Asked {
     probe: AttributedProbe,
     at: Instant,
-    /// It was once seen with somebody else. Twice is certain: between accept and the new descriptor there is an
-    /// instant in which the connection is nobody's.
-    by_other: bool,
 }
 
 /// What our connection to a socket shows.
 enum Answer {
     By(Pid),
+    ByOther,
     NotYet,
     CannotTell,
 }
@@ -251,10 +263,11 @@ impl Watcher {
                 }
                 Look::Nothing => LOOK,
                 Look::Asked => ASK,
+                Look::Contested => CONTEST,
                 Look::NotReady => TRY,
             };
             if next == pace {
-                pause = (pause * 2).min(pace.last);
+                pause = pause.mul_f64(pace.growth).min(pace.last);
             } else {
                 (pace, pause) = (next, next.first);
             }
@@ -318,6 +331,7 @@ impl Watcher {
                 }
                 Shows::Nothing => {}
                 Shows::Asked => look = Look::Asked,
+                Shows::Contested => look = Look::Contested,
                 Shows::NotReady => look = Look::NotReady,
             }
         }
@@ -379,6 +393,7 @@ impl Watcher {
         match (self.ask(target, pids), target.seen) {
             (Answer::By(pid), _) => Shows::Ready(Some(pid)),
             (Answer::NotYet, _) => Shows::Asked,
+            (Answer::ByOther, _) => Shows::Contested,
             (Answer::CannotTell, Accepting::Registered(pid)) => Shows::Ready(Some(pid)),
             (
                 Answer::CannotTell,
@@ -396,6 +411,7 @@ impl Watcher {
         let pid = match self.ask(target, pids) {
             Answer::By(pid) => Some(pid),
             Answer::NotYet => return Shows::Asked,
+            Answer::ByOther => return Shows::Contested,
             Answer::CannotTell => match target.seen {
                 Accepting::Registered(pid) | Accepting::By(pid) => Some(pid),
                 Accepting::No | Accepting::Open(_) | Accepting::Unclear(_) => None,
@@ -430,47 +446,67 @@ impl Watcher {
 
     /// Looks after our connection to the target, or makes one.
     fn ask(&mut self, target: &Target, pids: &[Pid]) -> Answer {
-        let asked = match self.asked.entry(target.inode) {
-            Entry::Occupied(asked) => asked.into_mut(),
-            Entry::Vacant(slot) => match AttributedProbe::connect(&target.address, target.inode) {
-                Ok(probe) => slot.insert(Asked {
-                    probe,
-                    at: Instant::now(),
-                    by_other: false,
-                }),
-                Err(error) => {
-                    // It stopped listening, or its backlog is full.
-                    let passes = matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionRefused
-                            | io::ErrorKind::ConnectionReset
-                            | io::ErrorKind::NotFound
-                            | io::ErrorKind::TimedOut
-                            | io::ErrorKind::WouldBlock
-                    );
-                    return if passes {
-                        Answer::NotYet
-                    } else {
-                        Answer::CannotTell
-                    };
-                }
-            },
+        if !self.asked.contains_key(&target.inode)
+            && let Some(failed) = self.connect(target)
+        {
+            return failed;
+        }
+        let Some(asked) = self.asked.get(&target.inode) else {
+            return Answer::NotYet;
         };
         if !evidence::VISIBLE {
             return Answer::CannotTell;
         }
-        let stale = match asked.probe.look(pids) {
-            Attributed::By(pid) => return Answer::By(pid),
-            Attributed::Queued => false,
-            Attributed::Other => std::mem::replace(&mut asked.by_other, true),
-            Attributed::Closed => true,
-            Attributed::Untold if asked.at.elapsed() >= UNTOLD => return Answer::CannotTell,
-            Attributed::Untold => false,
+        let attributed = match asked.probe.look(pids) {
+            // Between accept and the new descriptor there is an instant in which the connection is nobody's.
+            Attributed::Other => asked.probe.look(pids),
+            once @ (Attributed::By(_)
+            | Attributed::Queued
+            | Attributed::Closed
+            | Attributed::Untold) => once,
         };
-        if stale {
-            self.asked.remove(&target.inode);
+        match attributed {
+            Attributed::By(pid) => Answer::By(pid),
+            Attributed::Queued => Answer::NotYet,
+            Attributed::Other => {
+                self.asked.remove(&target.inode);
+                // The next one at once, so that it is decided by the next look.
+                self.connect(target).unwrap_or(Answer::ByOther)
+            }
+            Attributed::Closed => {
+                self.asked.remove(&target.inode);
+                Answer::NotYet
+            }
+            Attributed::Untold if asked.at.elapsed() >= UNTOLD => Answer::CannotTell,
+            Attributed::Untold => Answer::NotYet,
         }
-        Answer::NotYet
+    }
+
+    /// Makes a connection to the target. What that shows by itself, if it fails.
+    fn connect(&mut self, target: &Target) -> Option<Answer> {
+        match AttributedProbe::connect(&target.address, target.inode) {
+            Ok(probe) => {
+                let at = Instant::now();
+                self.asked.insert(target.inode, Asked { probe, at });
+                None
+            }
+            Err(error) => {
+                // It stopped listening, or its backlog is full.
+                let passes = matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::NotFound
+                        | io::ErrorKind::TimedOut
+                        | io::ErrorKind::WouldBlock
+                );
+                Some(if passes {
+                    Answer::NotYet
+                } else {
+                    Answer::CannotTell
+                })
+            }
+        }
     }
 
     /// The status of the answer to one GET; `None` when there is none.
@@ -567,12 +603,13 @@ enum Shows {
     Ready(Option<Pid>),
     Nothing,
     Asked,
+    Contested,
     NotReady,
 }
 
 /// Whether a socket of the server's own may be what it serves on, and no tool's: Node's inspector, or the sockets by
 /// which runners such as tsx talk to their children (abstract, or in a folder of their own in the temp folder).
-fn is_service(address: &Address) -> bool {
+pub(super) fn is_service(address: &Address) -> bool {
     match address {
         Address::Tcp(address) => address.port() != INSPECTOR,
         Address::Unix(path) => {

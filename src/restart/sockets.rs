@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use nix::unistd::Pid;
 use crate::config::{Address, Listen};
 
 use super::evidence::{self, TcpState};
+use super::ready::is_service;
 
 /// How many connections may wait on each socket; the kernel caps it at `net.core.somaxconn`. With 128, 32 clients in
 /// a closed loop lost nothing in 1.6 s without a server; with 1 they stalled for up to 18 s.
@@ -293,6 +294,65 @@ pub fn holder(address: SocketAddr) -> Option<Holder> {
         | BindFailure::TooLong(_)
         | BindFailure::Os(_) => None,
     }
+}
+
+/// Copies of the sockets on which a server listens that has bound them itself, in the order of its descriptors: for
+/// a successor that devwatch starts in its stead. They close on exec. Sockets of tools (Node's inspector) stay out.
+///
+/// The file flags belong to the socket, so a copy is as blocking as the server has made it.
+///
+/// # Errors: the process is gone, belongs to another user, or may not be looked into (Yama, seccomp); the kernel is
+/// older than 5.6; or this is not Linux.
+pub fn take_listeners(pid: Pid) -> io::Result<Vec<(OwnedFd, Address)>> {
+    let pidfd = pidfd_open(pid)?;
+    let mut taken: Vec<(u64, OwnedFd, Address)> = Vec::new();
+    for (number, listener) in evidence::listening_files(pid) {
+        let known = taken.iter().any(|(inode, _, _)| *inode == listener.inode);
+        if known || !is_service(&listener.address) {
+            continue;
+        }
+        match pidfd_getfd(&pidfd, number) {
+            // What has the number by now may be something else.
+            Ok(fd) if fstat(&fd)?.st_ino == listener.inode => {
+                taken.push((listener.inode, fd, listener.address));
+            }
+            Ok(_) | Err(Errno::EBADF) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(taken
+        .into_iter()
+        .map(|(_, fd, address)| (fd, address))
+        .collect())
+}
+
+#[cfg(target_os = "linux")]
+fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two integers and gives a new descriptor or an error.
+    let opened = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(opened as RawFd) })
+}
+
+#[cfg(target_os = "linux")]
+fn pidfd_getfd(pidfd: &OwnedFd, number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: pidfd_getfd takes three integers and gives a new descriptor, which closes on exec, or an error.
+    let copied = Errno::result(unsafe {
+        libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)
+    })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copied as RawFd) })
+}
+
+/// Elsewhere nobody can copy another process's descriptors.
+#[cfg(not(target_os = "linux"))]
+fn pidfd_open(_pid: Pid) -> nix::Result<OwnedFd> {
+    Err(Errno::ENOTSUP)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pidfd_getfd(_pidfd: &OwnedFd, _number: RawFd) -> nix::Result<OwnedFd> {
+    Err(Errno::ENOTSUP)
 }
 
 /// Connects without waiting for room in the backlog.
@@ -1070,6 +1130,44 @@ mod tests {
         assert_eq!(held.prepare(), Vec::<String>::new());
         drop(held);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_server_listens_on_is_taken_from_it_and_outlives_it() {
+        if !have(&["python3"]) {
+            return;
+        }
+        let script = "
+import os, socket
+a, b = (socket.create_server(('127.0.0.1', 0)) for _ in 'ab')
+c = socket.create_connection(a.getsockname())
+again = os.dup(a.fileno())
+print(a.getsockname()[1], b.getsockname()[1])
+accepted = a.accept()[0]; accepted.recv(1)
+";
+        let mut server = Server::python(script, &[], None);
+        let line = server.line();
+        let ports: Vec<u16> = line
+            .split(' ')
+            .map(|port| port.parse().expect("a port"))
+            .collect();
+        let taken = take_listeners(server.pid()).expect("our own child");
+        let of = |address: &Address| match address {
+            Address::Tcp(address) => address.port(),
+            Address::Unix(path) => panic!("{} is no TCP address", path.display()),
+        };
+        let told: Vec<u16> = taken.iter().map(|(_, address)| of(address)).collect();
+        assert_eq!(told, ports);
+        drop(server);
+        for (fd, address) in taken {
+            let flags = FdFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFD).expect("open"));
+            assert!(flags.contains(FdFlag::FD_CLOEXEC));
+            let listener = TcpListener::from(fd);
+            let _client = TcpStream::connect(("127.0.0.1", of(&address))).expect("still held");
+            listener.accept().expect("ours");
+        }
+        let error = take_listeners(Pid::from_raw(i32::MAX)).expect_err("nobody");
+        assert_eq!(error.raw_os_error(), Some(Errno::ESRCH as i32));
     }
 
     #[test]

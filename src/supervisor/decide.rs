@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::Supervisor;
-use super::event::{Cause, Effect, Evidence, Outcome, ReadyPolicy, Report, RestartKind, Who};
+use super::event::{
+    Cause, Effect, Evidence, HotMode, Outcome, ReadyPolicy, Report, RestartKind, Retry, Target,
+};
 use super::generation::{GenerationId, JobId};
-use super::limits::SPAWN_LIMIT;
+use super::limits::{SPAWN_LIMIT, STOP_GRACE};
 use super::plan::{Plan, RuleId, Then};
 use super::state::{
-    Cycle, Doubt, Next, Pending, Reconfigure, Running, Server, Stage, Starting, renumber,
+    Arriving, Cycle, Doubt, Fallen, Going, Next, Pending, Reconfigure, Running, Server, Stage,
+    Starting, renumber,
 };
 
 impl Supervisor {
@@ -22,30 +25,49 @@ impl Supervisor {
         // Before what time has brought about: nothing is called FRESH that a change just told of is missing in.
         self.take_up(now);
         self.expire(now);
+        self.arrive(now);
         self.revive(now);
         self.start(now);
         self.build(now);
         self.start(now);
         self.settle_doubts();
+        self.keep(now);
     }
 
-    /// Whoever was told to stop and has not is killed; whoever cannot be killed is given up.
+    /// Whoever has not gone in time is told to, then killed; whoever cannot be killed is given up.
     pub(super) fn escalate(&mut self, now: Instant) {
+        let grace = self
+            .policy
+            .server
+            .as_ref()
+            .map_or(STOP_GRACE, |policy| policy.stop_timeout);
         let mut reports = Vec::new();
         self.leaving.retain_mut(|leaving| {
             if now < leaving.until {
                 return true;
             }
-            if leaving.killed {
-                reports.push(Report::Stuck { who: leaving.who });
-                return false;
-            }
+            let (job, who) = (leaving.job, leaving.who);
             let after = now.saturating_duration_since(leaving.asked_at);
-            reports.push(Report::Killed {
-                who: leaving.who,
-                after,
-            });
-            leaving.kill(now, &mut self.effects);
+            match leaving.stage {
+                Going::Draining => {
+                    leaving.stage = Going::Stopping;
+                    leaving.asked_at = now;
+                    leaving.until = now + grace;
+                    self.effects.push(Effect::Stop {
+                        job,
+                        target: Target::Main,
+                    });
+                    reports.push(Report::Overdue { who, after });
+                }
+                Going::Stopping => {
+                    leaving.kill(now, &mut self.effects);
+                    reports.push(Report::Killed { who, after });
+                }
+                Going::Killed => {
+                    reports.push(Report::Stuck { who });
+                    return false;
+                }
+            }
             true
         });
         for report in reports {
@@ -87,18 +109,25 @@ impl Supervisor {
         let Some(policy) = self.policy.server.clone() else {
             return;
         };
+        let hot = self.handing_over();
         if starting.server.pid.is_none() {
-            self.start_failed(
-                now,
-                None,
-                Some("was not started in time; killed".to_owned()),
-                false,
-            );
+            let forks = policy
+                .hot
+                .filter(|hot| hot.mode == HotMode::SelfFork)
+                .filter(|_| hot);
+            let reason = match forks {
+                Some(forks) => format!(
+                    "no new process appeared within {} s",
+                    forks.fork_timeout.as_secs_f64()
+                ),
+                None => "was not started in time; killed".to_owned(),
+            };
+            self.start_failed(now, None, Some(reason), false);
             return;
         }
         match policy.ready {
             ReadyPolicy::Delay(_) => self.promote(now, Evidence::Assumed),
-            ReadyPolicy::Accepting if !policy.holds && !starting.listening => {
+            ReadyPolicy::Accepting if !policy.holds && !starting.listening && !hot => {
                 if !self.silent {
                     self.silent = true;
                     self.effects.push(Effect::Remember { listens: false });
@@ -130,6 +159,7 @@ impl Supervisor {
         let Some(mut pending) = self.pending.take() else {
             return;
         };
+        self.fallen = None;
         pending.plan.join(std::mem::take(&mut self.owed));
         let mut running = None;
         let mut nominal = Then::Nothing;
@@ -194,6 +224,7 @@ impl Supervisor {
             renumber(&mut server.started_with, &places);
         }
         self.policy = policy;
+        self.good = None;
         self.broken = None;
         self.effects.push(Effect::Configure);
         if self.policy.server.is_none() {
@@ -214,7 +245,7 @@ impl Supervisor {
         if self.may_revive() && self.crashes.retry_at.is_some_and(|at| now >= at) {
             self.crashes.retry_at = None;
             // Half-written outputs of a failed build are never started; the next successful build is.
-            if self.outputs.damaged.is_empty() {
+            if self.outputs.damaged.is_empty() || self.fallen.is_some() {
                 let pending = Pending {
                     plan: Plan::default(),
                     cause: Cause::Crash,
@@ -271,7 +302,9 @@ impl Supervisor {
         {
             let Some(rule) = cycle.todo.pop_first() else {
                 cycle.built = true;
-                self.conclude(now);
+                if !self.conclude(now) {
+                    self.cycle.as_mut().expect("it goes on").built = false;
+                }
                 return;
             };
             let policy = &self.policy.rules[rule.0];
@@ -322,18 +355,13 @@ impl Supervisor {
         }
     }
 
-    /// Every rule has succeeded: what does that mean for the server?
-    pub(super) fn conclude(&mut self, now: Instant) {
-        let Some(policy) = &self.policy.server else {
+    /// Every rule has succeeded: what does that mean for the server? False: that waits for the swap under way.
+    pub(super) fn conclude(&mut self, now: Instant) -> bool {
+        if self.policy.server.is_none() {
             self.owed = Plan::default();
             self.end(now, Outcome::Ok { exited: None });
-            return;
-        };
-        let restart = if policy.holds {
-            RestartKind::Hold
-        } else {
-            RestartKind::Cold
-        };
+            return true;
+        }
         let replaced = match (&self.next, &self.serving) {
             (Some(next), _) => next.server(),
             (None, serving) => serving.as_ref(),
@@ -343,21 +371,20 @@ impl Supervisor {
                 asked_at: now,
                 restart: None,
                 old: None,
+                reason: None,
+                instead_of: self.fallen.take(),
                 stage: Stage::Waiting,
             });
-            return;
+            return true;
         };
-        if self.due(replaced) >= Then::Restart {
-            let old = replaced.pid;
-            self.stop_next(now);
-            self.stop_serving(now);
-            self.next = Some(Next {
-                asked_at: now,
-                restart: Some(restart),
-                old,
-                stage: Stage::Waiting,
-            });
-        } else if self.next.is_none() {
+        let due = self.due(replaced);
+        if due >= Then::Restart {
+            match self.way(due) {
+                Way::Hot(_) if self.swapping() => return false,
+                Way::Hot(mode) => self.hand_over(now, mode),
+                Way::Cold(reason) => self.go_cold(now, now, reason),
+            }
+        } else if self.next.is_none() && self.arriving.is_none() {
             let serving = replaced.generation;
             self.owed = Plan::default();
             let ran = self
@@ -372,6 +399,160 @@ impl Supervisor {
             }
         }
         // Otherwise the server on its way was started from just this: the cycle ends as it does.
+        true
+    }
+
+    /// Whether what serves can hand over, or why it cannot.
+    fn way(&self, due: Then) -> Way {
+        let hot = self.policy.server.as_ref().and_then(|policy| policy.hot);
+        let (Some(hot), Then::Restart) = (hot, due) else {
+            return Way::Cold(None);
+        };
+        match &self.serving {
+            None => Way::Cold(None),
+            Some(_) if self.silent => Way::Cold(Some("it listens nowhere".to_owned())),
+            Some(server) if server.tainted => {
+                Way::Cold(Some("its last hand-over failed".to_owned()))
+            }
+            Some(_) => Way::Hot(hot.mode),
+        }
+    }
+
+    /// One swap at a time: a hand-over is under way, or the old process of the last one has not gone.
+    fn swapping(&self) -> bool {
+        self.next.is_some() || self.server_leaving()
+    }
+
+    /// The old generation serves until the new one does.
+    fn hand_over(&mut self, now: Instant, mode: HotMode) {
+        let Some(policy) = &self.policy.server else {
+            return;
+        };
+        let Some(hot) = policy.hot else { return };
+        let limit = match mode {
+            HotMode::SelfFork => hot.fork_timeout,
+            HotMode::Overlap | HotMode::Adopt => policy.ready_timeout.max(SPAWN_LIMIT),
+        };
+        let serving = self.serving.as_ref().expect("only what serves hands over");
+        let (from, old) = (serving.job, serving.pid);
+        let stage = self.new_server(now, now + limit);
+        let Stage::Starting(Starting {
+            server:
+                Server {
+                    job: to,
+                    generation,
+                    ..
+                },
+            ..
+        }) = stage
+        else {
+            unreachable!("a new server is starting")
+        };
+        self.effects.push(match mode {
+            HotMode::SelfFork => Effect::HandOver {
+                from,
+                to,
+                generation,
+            },
+            HotMode::Overlap | HotMode::Adopt => Effect::Start {
+                job: to,
+                generation,
+                last_good: false,
+            },
+        });
+        let restart = Some(RestartKind::Hot(mode));
+        self.next = Some(Next {
+            asked_at: now,
+            restart,
+            old,
+            reason: None,
+            instead_of: None,
+            stage,
+        });
+    }
+
+    /// Stops what serves or is about to, and starts anew when nothing of it is left.
+    pub(super) fn go_cold(&mut self, now: Instant, asked_at: Instant, reason: Option<String>) {
+        let holds = self
+            .policy
+            .server
+            .as_ref()
+            .is_some_and(|policy| policy.holds);
+        let restart = if holds {
+            RestartKind::Hold
+        } else {
+            RestartKind::Cold
+        };
+        let next = self.next.as_ref().and_then(Next::server);
+        let old = self.serving.as_ref().or(next).and_then(|server| server.pid);
+        self.stop_next(now);
+        self.stop_serving(now);
+        self.next = Some(Next {
+            asked_at,
+            restart: Some(restart),
+            old,
+            reason,
+            instead_of: None,
+            stage: Stage::Waiting,
+        });
+    }
+
+    /// What serves is FRESH as soon as nothing is left that could still answer with old code.
+    fn arrive(&mut self, now: Instant) {
+        if self.server_leaving() {
+            return;
+        }
+        let Some(Arriving {
+            asked_at,
+            mut serving,
+            instead_of,
+        }) = self.arriving.take()
+        else {
+            return;
+        };
+        serving.fresh = now.saturating_duration_since(asked_at);
+        if !self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
+            self.report(Report::Interim(serving));
+        } else if let Some(Fallen {
+            generation,
+            exit,
+            died_at,
+        }) = instead_of
+        {
+            let reason = Some("gave way to the last good build".to_owned());
+            let (still, retry) = (serving.generation, Retry::OnChange);
+            let serving = Some(still);
+            self.end(
+                now,
+                Outcome::Crashed {
+                    generation,
+                    exit,
+                    reason,
+                    serving,
+                    retry,
+                },
+            );
+            let since = *self.stale_since.get_or_insert(died_at);
+            self.report(Report::Stale {
+                generation: still,
+                since,
+            });
+        } else if let Some(rule) = self.broken {
+            // Started from the last good build, because the server had crashed: in service, but not FRESH.
+            let reason = Some("not built since".to_owned());
+            let serving = Some(serving.generation);
+            self.end(
+                now,
+                Outcome::Failed {
+                    rule,
+                    exit: None,
+                    reason,
+                    serving,
+                },
+            );
+        } else {
+            self.end(now, Outcome::Serving(serving));
+        }
     }
 
     /// What a server is owed that was started with `server.started_with`.
@@ -388,40 +569,76 @@ impl Supervisor {
 
     /// Starts the waiting server once nothing of the old one is left.
     pub(super) fn start(&mut self, now: Instant) {
-        let gone = !self
-            .leaving
-            .iter()
-            .any(|leaving| matches!(leaving.who, Who::Server(_)));
-        let Some(policy) = self
-            .policy
-            .server
-            .as_ref()
-            .filter(|_| self.waiting() && gone)
-        else {
+        if !self.waiting() || self.server_leaving() {
+            return;
+        }
+        let Some(policy) = &self.policy.server else {
             return;
         };
         // Until it is executed: how long the guardian may take, which tries again while the system is busy.
         let limit = policy.ready_timeout.max(SPAWN_LIMIT);
+        self.crashes.retry_at = None;
+        let mut stage = self.new_server(now, now + limit);
+        let next = self.next.as_ref().expect("waiting in next");
+        let good = next.instead_of.as_ref().and(self.good.clone());
+        let last_good = good.is_some();
+        if let Stage::Starting(Starting { server, .. }) = &mut stage {
+            if let Some(good) = good {
+                server.started_with = good;
+                server.tainted = true;
+                server.kept = true;
+            }
+            let Server {
+                job, generation, ..
+            } = *server;
+            self.effects.push(Effect::Start {
+                job,
+                generation,
+                last_good,
+            });
+        }
+        self.next.as_mut().expect("waiting in next").stage = stage;
+    }
+
+    /// A server that has been ready for a while has proven itself: its program is what a broken one gives way to.
+    fn keep(&mut self, now: Instant) {
+        let Some((job, _)) = self.to_be_kept().filter(|(_, at)| now >= *at) else {
+            return;
+        };
+        let server = self.serving.as_mut().expect("it is to be kept");
+        server.kept = true;
+        if !server.started_with.is_empty() && self.good.as_ref() != Some(&server.started_with) {
+            self.effects.push(Effect::Keep { job });
+        }
+    }
+
+    /// A new generation of what the rules have made. What the server was owed, it is being paid.
+    fn new_server(&mut self, now: Instant, ready_by: Instant) -> Stage {
         self.jobs += 1;
         self.generations += 1;
-        let (job, generation) = (JobId(self.jobs), GenerationId(self.generations));
-        let started_with = self.outputs.finals.clone();
         let server = Server {
-            job,
-            generation,
+            job: JobId(self.jobs),
+            generation: GenerationId(self.generations),
             pid: None,
             started_at: now,
             ready_at: None,
-            started_with,
+            started_with: self.outputs.finals.clone(),
+            tainted: false,
+            kept: false,
         };
-        self.owed.then = Then::Nothing;
-        self.crashes.retry_at = None;
-        let next = self.next.as_mut().expect("waiting in next");
-        next.stage = Stage::Starting(Starting {
+        let owed = std::mem::take(&mut self.owed.then);
+        Stage::Starting(Starting {
             server,
-            ready_by: now + limit,
+            ready_by,
             listening: false,
-        });
-        self.effects.push(Effect::Start { job, generation });
+            owed,
+        })
     }
+}
+
+/// How new code comes into service.
+enum Way {
+    Hot(HotMode),
+    /// And why, where a hand-over was configured.
+    Cold(Option<String>),
 }

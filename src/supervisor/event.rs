@@ -134,6 +134,13 @@ pub enum Event {
     Listening(JobId),
     /// A server is ready.
     Ready(JobId, Evidence),
+    /// A hand-over could not even begin: the server does not listen to its signal. Nothing was done.
+    Refused(JobId, String),
+    /// The serving job's main process is gone and left a successor that holds its socket: somebody else had sent
+    /// the signal.
+    TookOver(JobId, Pid),
+    /// The program of a server has been kept, as the last good one.
+    Kept(JobId),
     /// Somebody asked.
     Asked(Request),
     /// Nothing happened; the deadline passed.
@@ -165,6 +172,39 @@ pub enum Effect {
         job: JobId,
         /// Its generation.
         generation: GenerationId,
+        /// Not from what the rules have made: from the program that was kept last.
+        last_good: bool,
+    },
+    /// Keep the program of this server: it has proven itself.
+    Keep {
+        /// Its job number.
+        job: JobId,
+    },
+    /// Have the serving server fork its successor: signal it, and report the successor as spawned when there is
+    /// evidence for it, and as ready when it accepts.
+    HandOver {
+        /// The job that serves.
+        from: JobId,
+        /// The job number of its successor.
+        to: JobId,
+        /// The successor's generation.
+        generation: GenerationId,
+    },
+    /// A successor that came unasked has this number from here on.
+    Recognise {
+        /// The job that served.
+        from: JobId,
+        /// The successor's number.
+        to: JobId,
+        /// Its generation.
+        generation: GenerationId,
+        /// Its main process.
+        pid: Pid,
+    },
+    /// Tell the old generation that its successor accepts, in the way of the mode: it finishes what it has and goes.
+    Retire {
+        /// The old one.
+        job: JobId,
     },
     /// Ask a job to end: its stop signal, then CONT.
     Stop {
@@ -218,6 +258,19 @@ pub enum RestartKind {
     Cold,
     /// Stop, start; devwatch held the socket and requests waited.
     Hold,
+    /// The new one accepted before the old one went.
+    Hot(HotMode),
+}
+
+/// How a hand-over goes: `[server.hot] mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HotMode {
+    /// The server forks its own successor on a signal. `mode = "self"`.
+    SelfFork,
+    /// devwatch starts the successor beside the old one on held sockets.
+    Overlap,
+    /// devwatch plays the old process of a known contract.
+    Adopt,
 }
 
 /// What a generation showed when it came into service.
@@ -233,8 +286,12 @@ pub struct Serving {
     pub restart: Option<RestartKind>,
     /// How devwatch knows.
     pub ready: Evidence,
-    /// From the order to stop the old one (or to start, when there was none) until it accepted.
+    /// From the order to stop the old one, to hand over, or to start when there was none, until it accepted.
     pub accept: Duration,
+    /// From the same order until nothing of the old one was left: no old code can answer from here on.
+    pub fresh: Duration,
+    /// Why a hot restart had to become a cold one.
+    pub reason: Option<String>,
 }
 
 /// The outcome of a cycle: the word of its end line and what belongs to it.
@@ -271,6 +328,8 @@ pub enum Outcome {
         exit: Option<Exit>,
         /// In words, where the exit does not say it.
         reason: Option<String>,
+        /// What serves on, after a hand-over that failed.
+        serving: Option<GenerationId>,
         /// What follows.
         retry: Retry,
     },
@@ -285,6 +344,8 @@ pub enum Retry {
     In(Duration),
     /// It stays down until something changes.
     OnChange,
+    /// It died young, and the last good one is started in its place, at once.
+    LastGood,
 }
 
 /// Who did not stop when told.
@@ -337,6 +398,27 @@ pub enum Report {
     },
     /// A generation whose cycle had been superseded is in service; newer changes are still to come.
     Interim(Serving),
+    /// A generation accepts while the one before it still finishes what it had.
+    Draining {
+        /// The new one.
+        generation: GenerationId,
+        /// The old one.
+        old: GenerationId,
+    },
+    /// The server handed over by itself: somebody else had asked it to.
+    TookOver {
+        /// The generation that serves now.
+        generation: GenerationId,
+        /// Its main process.
+        pid: Pid,
+    },
+    /// A generation that was to go by itself has not finished in time, and was sent its stop signal.
+    Overdue {
+        /// Which.
+        who: Who,
+        /// How long it had had.
+        after: Duration,
+    },
     /// Something ignored its stop signal and was killed.
     Killed {
         /// What.
@@ -388,6 +470,21 @@ pub struct ServerPolicy {
     pub ready: ReadyPolicy,
     /// Whether an earlier run of devwatch found that it listens nowhere.
     pub silent: bool,
+    /// With `restart = "hot"`.
+    pub hot: Option<HotPolicy>,
+}
+
+/// What the supervisor needs to know of `[server.hot]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotPolicy {
+    /// How the hand-over goes.
+    pub mode: HotMode,
+    /// How long the old generation may finish its requests.
+    pub drain: Duration,
+    /// How long until a successor must have appeared.
+    pub fork_timeout: Duration,
+    /// After a failed hand-over the new binary is tried from cold, instead of the old generation serving on.
+    pub cold_on_failure: bool,
 }
 
 /// What shows that a server is ready, as far as the supervisor is concerned.

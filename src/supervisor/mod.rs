@@ -29,12 +29,13 @@ pub mod trace;
 
 use std::time::Instant;
 
-use event::{Effect, Event, Outcome, Policy, Report, Target, Who};
-use limits::{CANCEL_GRACE, STOP_GRACE};
+use event::{Digests, Effect, Event, Outcome, Policy, Report, RestartKind, Target, Who};
+use generation::JobId;
+use limits::{CANCEL_GRACE, STABLE_AFTER, STOP_GRACE};
 use plan::{Plan, RuleId, Then};
 use state::{
-    Crashes, Cycle, Leaving, Next, Outputs, Pending, Quit, Reconfigure, Running, Server, Stage,
-    Starting,
+    Arriving, Crashes, Cycle, Fallen, Going, Leaving, Next, Outputs, Pending, Quit, Reconfigure,
+    Running, Server, Stage, Starting,
 };
 
 /// What is happening, what is owed, and what serves.
@@ -56,10 +57,16 @@ pub struct Supervisor {
     broken: Option<RuleId>,
     next: Option<Next>,
     serving: Option<Server>,
+    /// Set while what serves is not known to be FRESH.
+    arriving: Option<Arriving>,
     leaving: Vec<Leaving>,
     /// When the first change came that what serves lacks.
     stale_since: Option<Instant>,
     crashes: Crashes,
+    /// What the program was made from that was kept last.
+    good: Option<Digests>,
+    /// It died young: the next start is that of the last good program.
+    fallen: Option<Fallen>,
     /// It was alive at its ready timeout and listened nowhere: its successors need not wait that long.
     silent: bool,
     quit: Option<Quit>,
@@ -83,9 +90,12 @@ impl Supervisor {
             broken: None,
             next: None,
             serving: None,
+            arriving: None,
             leaving: Vec::new(),
             stale_since: None,
             crashes: Crashes::new(),
+            good: None,
+            fallen: None,
             silent,
             quit: None,
             jobs: 0,
@@ -115,7 +125,8 @@ impl Supervisor {
             .and_then(|running| running.timeout_at);
         let starting = self.starting().map(|starting| starting.ready_by);
         let retry = self.crashes.retry_at.filter(|_| self.may_revive());
-        [leaving, running, starting, retry]
+        let proven = self.to_be_kept().map(|(_, at)| at);
+        [leaving, running, starting, retry, proven]
             .into_iter()
             .flatten()
             .min()
@@ -155,7 +166,7 @@ impl Supervisor {
             who: Who::Rule(rule),
             asked_at: now,
             until: now + CANCEL_GRACE,
-            killed: false,
+            stage: Going::Stopping,
         });
     }
 
@@ -165,11 +176,13 @@ impl Supervisor {
             ..
         }) = self.next.take()
         {
+            self.owed.then = self.owed.then.max(starting.owed);
             self.stop_server(now, &starting.server);
         }
     }
 
     fn stop_serving(&mut self, now: Instant) {
+        self.arriving = None;
         if let Some(server) = self.serving.take() {
             self.stop_server(now, &server);
         }
@@ -191,7 +204,7 @@ impl Supervisor {
             who,
             asked_at: now,
             until: now + grace,
-            killed: false,
+            stage: Going::Stopping,
         });
     }
 
@@ -200,6 +213,12 @@ impl Supervisor {
     }
 
     // --- questions ---
+
+    /// The serving server whose program has not been kept yet, and when it will have proven itself.
+    fn to_be_kept(&self) -> Option<(JobId, Instant)> {
+        let server = self.serving.as_ref().filter(|server| !server.kept)?;
+        Some((server.job, server.ready_at? + STABLE_AFTER))
+    }
 
     fn every_rule(&self) -> Plan {
         Plan {
@@ -222,6 +241,18 @@ impl Supervisor {
         self.leaving
             .iter()
             .any(|leaving| matches!(leaving.who, Who::Rule(_)))
+    }
+
+    fn server_leaving(&self) -> bool {
+        self.leaving
+            .iter()
+            .any(|leaving| matches!(leaving.who, Who::Server(_)))
+    }
+
+    /// Whether the old generation serves until the one in `next` does.
+    fn handing_over(&self) -> bool {
+        let restart = self.next.as_ref().and_then(|next| next.restart);
+        restart.is_some_and(RestartKind::is_hot)
     }
 
     fn waiting(&self) -> bool {

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::event::{
-    Cause, Effect, Event, Evidence, Exit, Outcome, Pid, Produced, Report, Request, Retry, Serving,
-    Target, Who,
+    Cause, Effect, Event, Evidence, Exit, HotMode, Outcome, Pid, Produced, Report, Request,
+    RestartKind, Retry, Serving, Target, Who,
 };
-use super::generation::JobId;
-use super::limits::KILL_WAIT;
+use super::generation::{GenerationId, JobId};
+use super::limits::{KILL_WAIT, STABLE_AFTER, STOP_GRACE};
 use super::plan::{Plan, RuleId, Then};
 use super::state::{
-    Crashes, Doubt, Leaving, Next, Pending, Quit, Reconfigure, Running, Server, Stage, store,
+    Arriving, Crashes, Doubt, Fallen, Going, Leaving, Next, Pending, Quit, Reconfigure, Running,
+    Server, Stage, store,
 };
 
 impl Supervisor {
@@ -62,6 +63,13 @@ impl Supervisor {
                     self.promote(now, evidence);
                 }
             }
+            Event::Kept(job) => {
+                if let Some(server) = self.serving.as_ref().filter(|server| server.job == job) {
+                    self.good = Some(server.started_with.clone());
+                }
+            }
+            Event::Refused(job, reason) => self.refused(now, job, reason),
+            Event::TookOver(job, pid) => self.took_over(now, job, pid),
             Event::Asked(Request::Build) => self.demand(self.every_rule(), Cause::Request, now),
             Event::Asked(Request::Restart) => {
                 self.demand(
@@ -101,7 +109,7 @@ impl Supervisor {
         if let Some(place) = self.leaving.iter().position(|leaving| leaving.job == job) {
             if gone {
                 self.leaving.remove(place);
-            } else if !self.leaving[place].killed {
+            } else if self.leaving[place].stage == Going::Stopping {
                 // Whoever is left gets the rest of the grace, and the same signal.
                 self.effects.push(Effect::Stop {
                     job,
@@ -125,24 +133,103 @@ impl Supervisor {
             .as_ref()
             .is_some_and(|server| server.job == job)
         {
-            let server = self.serving.take().expect("looked at above");
-            self.clear_away(now, &server, gone);
-            let ready_at = server.ready_at.unwrap_or(server.started_at);
-            let retry = if exit == Some(Exit::Code(0)) {
-                Retry::OnChange
-            } else {
-                self.crashes
-                    .count(now, now.saturating_duration_since(ready_at))
-            };
+            self.went_down(now, exit, reason, gone);
+        }
+    }
+
+    /// What served has ended.
+    fn went_down(&mut self, now: Instant, exit: Option<Exit>, reason: Option<String>, gone: bool) {
+        let server = self.serving.take().expect("called for what serves");
+        self.clear_away(now, &server, gone);
+        if self.handing_over() {
+            // It may have gone because its successor is there: that one decides what this was.
+            return;
+        }
+        let ready = now.saturating_duration_since(server.ready_at.unwrap_or(server.started_at));
+        let mut retry = Retry::OnChange;
+        if exit != Some(Exit::Code(0)) {
+            retry = self.crashes.count(now, ready);
+            let young = ready < STABLE_AFTER
+                && self
+                    .good
+                    .as_ref()
+                    .is_some_and(|good| *good != server.started_with);
+            if young && retry != Retry::OnChange {
+                retry = Retry::LastGood;
+                self.crashes.retry_at = Some(now);
+                self.fallen = Some(Fallen {
+                    generation: server.generation,
+                    exit,
+                    died_at: now,
+                });
+            }
+        }
+        let generation = server.generation;
+        let arriving = self.arriving.take().is_some();
+        if arriving && self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
+            let serving = None;
+            self.end(
+                now,
+                Outcome::Crashed {
+                    generation,
+                    exit,
+                    reason,
+                    serving,
+                    retry,
+                },
+            );
+        } else {
             let lived = now.saturating_duration_since(server.started_at);
             self.report(Report::Down {
-                generation: server.generation,
+                generation,
                 exit,
                 reason,
                 lived,
                 retry,
             });
         }
+    }
+
+    /// The server would not survive the signal, or its tools are in the way: nothing was sent.
+    fn refused(&mut self, now: Instant, job: JobId, reason: String) {
+        if self
+            .starting()
+            .is_some_and(|starting| starting.server.job == job)
+        {
+            let next = self.next.take().expect("starting in next");
+            if let Stage::Starting(starting) = next.stage {
+                self.owed.then = self.owed.then.max(starting.owed);
+            }
+            self.go_cold(now, next.asked_at, Some(reason));
+        }
+    }
+
+    /// Somebody else asked the server to hand over, and it did.
+    fn took_over(&mut self, now: Instant, from: JobId, pid: Pid) {
+        let Some(old) = self.serving.take_if(|server| server.job == from) else {
+            return;
+        };
+        self.jobs += 1;
+        self.generations += 1;
+        let (to, generation) = (JobId(self.jobs), GenerationId(self.generations));
+        self.effects.push(Effect::Recognise {
+            from,
+            to,
+            generation,
+            pid,
+        });
+        self.serving = Some(Server {
+            job: to,
+            generation,
+            pid: Some(pid),
+            started_at: now,
+            ready_at: Some(now),
+            // It executed what was there, which is what the rules have written last.
+            started_with: self.outputs.finals.clone(),
+            tainted: old.tainted,
+            kept: false,
+        });
+        self.report(Report::TookOver { generation, pid });
     }
 
     pub(super) fn rule_ended(&mut self, now: Instant, exit: Option<Exit>, reason: Option<String>) {
@@ -264,26 +351,31 @@ impl Supervisor {
             .server
             .as_ref()
             .map(|server| server.ready_timeout);
-        let Some(Next {
+        let mut listens = self
+            .serving
+            .as_ref()
+            .is_some_and(|server| server.job == job);
+        if let Some(Next {
             stage: Stage::Starting(starting),
             ..
         }) = &mut self.next
-        else {
-            return;
-        };
-        if starting.server.job != job || starting.listening {
-            return;
+        {
+            if starting.server.job == job && !starting.listening {
+                listens = true;
+                starting.listening = true;
+                if self.silent {
+                    // It listens after all: it has to prove that it accepts, and gets the time for it.
+                    starting.ready_by = starting.server.started_at + timeout.unwrap_or_default();
+                }
+            }
         }
-        starting.listening = true;
-        if self.silent {
-            // It listens after all: it has to prove that it accepts, and gets the time for it.
+        if listens && self.silent {
             self.silent = false;
-            starting.ready_by = starting.server.started_at + timeout.unwrap_or_default();
             self.effects.push(Effect::Remember { listens: true });
         }
     }
 
-    /// The server in `next` answers: it serves.
+    /// The server in `next` answers: it serves. It is FRESH when nothing of the old one is left.
     pub(super) fn promote(&mut self, now: Instant, ready: Evidence) {
         let next = self.next.take().expect("promoted from next");
         let Stage::Starting(starting) = next.stage else {
@@ -291,33 +383,51 @@ impl Supervisor {
         };
         let mut server = starting.server;
         server.ready_at = Some(now);
+        let accept = now.saturating_duration_since(next.asked_at);
         let serving = Serving {
             generation: server.generation,
             pid: server.pid,
             old: next.old,
             restart: next.restart,
             ready,
-            accept: now.saturating_duration_since(next.asked_at),
+            accept,
+            fresh: accept,
+            reason: next.reason,
         };
-        self.serving = Some(server);
-        if !self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
-            self.report(Report::Interim(serving));
-        } else if let Some(rule) = self.broken {
-            // Started from the last good build, because the server had crashed: in service, but not FRESH.
-            let reason = Some("not built since".to_owned());
-            let serving = Some(serving.generation);
-            self.end(
-                now,
-                Outcome::Failed {
-                    rule,
-                    exit: None,
-                    reason,
-                    serving,
-                },
-            );
-        } else {
-            self.end(now, Outcome::Serving(serving));
+        if let Some(old) = self.serving.take() {
+            self.retire(now, &old, server.generation);
         }
+        self.serving = Some(server);
+        self.arriving = Some(Arriving {
+            asked_at: next.asked_at,
+            serving,
+            instead_of: next.instead_of,
+        });
+    }
+
+    /// The old generation finishes what it has, and goes.
+    fn retire(&mut self, now: Instant, old: &Server, generation: GenerationId) {
+        let hot = self.policy.server.as_ref().and_then(|policy| policy.hot);
+        let drain = hot.map_or(STOP_GRACE, |hot| hot.drain);
+        // Only a server that hands over by itself has not been told to stop by this.
+        let by_itself = hot.is_some_and(|hot| hot.mode != HotMode::Overlap);
+        let job = old.job;
+        self.effects.push(Effect::Retire { job });
+        self.leaving.push(Leaving {
+            job,
+            who: Who::Server(old.generation),
+            asked_at: now,
+            until: now + drain,
+            stage: if by_itself {
+                Going::Draining
+            } else {
+                Going::Stopping
+            },
+        });
+        self.report(Report::Draining {
+            generation,
+            old: old.generation,
+        });
     }
 
     /// The server in `next` died, hung or never accepted.
@@ -334,6 +444,11 @@ impl Supervisor {
         };
         let server = starting.server;
         self.clear_away(now, &server, gone);
+        if let Some(RestartKind::Hot(mode)) = next.restart {
+            self.owed.then = self.owed.then.max(starting.owed);
+            self.hand_over_failed(now, next.asked_at, mode, &server, exit, reason);
+            return;
+        }
         let finished = exit == Some(Exit::Code(0));
         let retry = match exit {
             // What could not start or hung would do so again; what crashed may have met a bad moment.
@@ -360,31 +475,108 @@ impl Supervisor {
                 },
             );
         } else {
+            let serving = None;
             self.end(
                 now,
                 Outcome::Crashed {
                     generation,
                     exit,
                     reason,
+                    serving,
                     retry,
                 },
             );
         }
     }
 
-    /// A server's main process ended by itself: nothing of its tree may stay.
-    pub(super) fn clear_away(&mut self, now: Instant, server: &Server, gone: bool) {
-        if !gone {
-            let (job, who) = (server.job, Who::Server(server.generation));
-            self.effects.push(Effect::Kill { job });
-            self.leaving.push(Leaving {
-                job,
-                who,
-                asked_at: now,
-                until: now + KILL_WAIT,
-                killed: true,
+    /// The old generation serves on, if it can. What the attempt was for stays owed.
+    fn hand_over_failed(
+        &mut self,
+        now: Instant,
+        asked_at: Instant,
+        mode: HotMode,
+        server: &Server,
+        exit: Option<Exit>,
+        reason: Option<String>,
+    ) {
+        let built = self.cycle.as_ref().is_some_and(|cycle| cycle.built);
+        let still = self.serving.as_ref().map(|serving| serving.generation);
+        if let Some(old) = &mut self.serving {
+            // A server that forks itself may have been left deaf or unwilling by the attempt.
+            old.tainted |= mode == HotMode::SelfFork;
+            let hot = self.policy.server.as_ref().and_then(|policy| policy.hot);
+            if hot.is_some_and(|hot| hot.cold_on_failure) {
+                if built {
+                    let why = reason.unwrap_or_else(|| "the hand-over failed".to_owned());
+                    self.go_cold(now, asked_at, Some(why));
+                    return;
+                }
+                // A newer build is being made, or has failed: only what it makes may replace what serves.
+                self.owed.then = Then::Cold;
+            }
+        }
+        let retry = match still {
+            Some(_) => Retry::OnChange,
+            // Both have gone: whatever is there now is better than nothing.
+            None => self.crashes.count(now, Duration::ZERO),
+        };
+        let generation = server.generation;
+        if built {
+            self.end(
+                now,
+                Outcome::Crashed {
+                    generation,
+                    exit,
+                    reason,
+                    serving: still,
+                    retry,
+                },
+            );
+        } else {
+            let lived = now.saturating_duration_since(server.started_at);
+            self.report(Report::Down {
+                generation,
+                exit,
+                reason,
+                lived,
+                retry,
             });
         }
+        if let (Some(generation), Some(since)) = (still, self.stale_since) {
+            self.report(Report::Stale { generation, since });
+        }
+    }
+
+    /// A server's main process ended by itself: nothing of its tree may stay.
+    pub(super) fn clear_away(&mut self, now: Instant, server: &Server, gone: bool) {
+        if gone {
+            return;
+        }
+        let (job, who) = (server.job, Who::Server(server.generation));
+        let forked = self.handing_over()
+            && self
+                .serving
+                .as_ref()
+                .is_none_or(|serving| serving.job != job)
+            && self
+                .starting()
+                .is_some_and(|starting| starting.server.job != job);
+        let hot = self.policy.server.as_ref().and_then(|policy| policy.hot);
+        let (stage, until) = match hot.filter(|hot| forked && hot.mode == HotMode::SelfFork) {
+            // What it left may be its successor.
+            Some(hot) => (Going::Draining, now + hot.drain),
+            None => (Going::Killed, now + KILL_WAIT),
+        };
+        if stage == Going::Killed {
+            self.effects.push(Effect::Kill { job });
+        }
+        self.leaving.push(Leaving {
+            job,
+            who,
+            asked_at: now,
+            until,
+            stage,
+        });
     }
 
     pub(super) fn asked_to_quit(&mut self, now: Instant, code: i32) {

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::event::{
-    Cause, Digest, Effect, Event, Evidence, Exit, Outcome, Policy, Produced, ReadyPolicy, Report,
-    Request, Retry, RulePolicy, ServerPolicy, Target, Who,
+    Cause, Digest, Effect, Event, Evidence, Exit, HotMode, HotPolicy, Outcome, Policy, Produced,
+    ReadyPolicy, Report, Request, Retry, RulePolicy, ServerPolicy, Target, Who,
 };
 use super::generation::{GenerationId, JobId};
 use super::limits::{
@@ -67,6 +67,11 @@ enum Happening {
     },
     /// The last of a process's tree ends.
     Vanishes(JobId),
+    /// An old server goes because its successor, if that still lives, has taken over.
+    Goes {
+        old: JobId,
+        new: JobId,
+    },
 }
 
 /// A process of the world.
@@ -81,6 +86,12 @@ struct Process {
     killed_at: Option<Instant>,
     /// For a server: the versions of the sources it was started from, by rule.
     started_from: BTreeMap<RuleId, u64>,
+    /// For a server that handed over unasked: what its successor found.
+    successor_from: BTreeMap<RuleId, u64>,
+    /// It was sent the signal to fork its successor.
+    signalled: bool,
+    /// It was told that its successor accepts.
+    told_to_go: bool,
     /// For a rule: the version and whether it was broken when the command began.
     took: (u64, bool),
 }
@@ -129,6 +140,8 @@ struct World {
     escalated: bool,
     exited: bool,
     stuck: BTreeSet<JobId>,
+    /// What the program was made from that was kept last.
+    good: Option<BTreeMap<RuleId, u64>>,
     log: String,
 }
 
@@ -219,6 +232,7 @@ impl World {
             escalated: false,
             exited: false,
             stuck: BTreeSet::new(),
+            good: None,
             log: String::new(),
         }
     }
@@ -395,6 +409,16 @@ impl World {
                 self.main_ends(job, exit);
                 None
             }
+            Happening::Goes { old, new } => {
+                if self
+                    .processes
+                    .get(&new)
+                    .is_some_and(|process| process.main_alive)
+                {
+                    self.main_ends(old, Exit::Code(0));
+                }
+                None
+            }
             Happening::Vanishes(job) => {
                 let process = self.processes.get_mut(&job)?;
                 if process.tree_alive {
@@ -457,8 +481,25 @@ impl World {
                 self.failing.remove(rule);
                 self.run(*job, *rule)
             }
-            Effect::Start { job, generation } => self.start(*job, *generation),
+            Effect::Start {
+                job,
+                generation,
+                last_good,
+            } => self.start(*job, *generation, *last_good),
+            Effect::Keep { job } => self.keep(*job),
             Effect::Stop { job, target } => self.stop(*job, *target),
+            Effect::HandOver {
+                from,
+                to,
+                generation,
+            } => self.hand_over(*from, *to, *generation),
+            Effect::Recognise {
+                from,
+                to,
+                generation,
+                ..
+            } => self.recognise(*from, *to, *generation),
+            Effect::Retire { job } => self.retire(*job),
             Effect::Kill { job } => self.kill(*job),
             Effect::Inspect { job, rule } => {
                 let disk = self.disk[rule.0];
@@ -555,12 +596,51 @@ impl World {
         Ok(())
     }
 
-    fn start(&mut self, job: JobId, generation: GenerationId) -> Result<(), String> {
-        let other = self.processes.iter().find(|(other, p)| {
-            matches!(p.what, What::Server(_)) && p.tree_alive && !self.stuck.contains(*other)
-        });
-        if let Some((other, _)) = other {
-            return Err(format!("server {job} starts beside job {other} (1)"));
+    fn start(
+        &mut self,
+        job: JobId,
+        generation: GenerationId,
+        last_good: bool,
+    ) -> Result<(), String> {
+        let alone = self.servers_alive().is_empty();
+        if alone {
+            self.cold_owed = false;
+        }
+        let hot = self.policy.server.as_ref().and_then(|server| server.hot);
+        let beside = hot.is_some_and(|hot| hot.mode != HotMode::SelfFork);
+        for (other, process) in self.servers_alive() {
+            if !beside || process.stopped_at.is_some() || process.told_to_go {
+                return Err(format!("server {job} starts beside job {other} (1, 2)"));
+            }
+        }
+        self.launch(job, generation, last_good)
+    }
+
+    /// The program of a server is kept: of one that has served for a while, and never of one that was to go.
+    fn keep(&mut self, job: JobId) -> Result<(), String> {
+        let process = self
+            .processes
+            .get(&job)
+            .ok_or(format!("job {job} was never started (8)"))?;
+        if process.stopped_at.is_some() || process.told_to_go {
+            return Err(format!(
+                "job {job} is kept as the last good one and was told to go"
+            ));
+        }
+        self.good = Some(process.started_from.clone());
+        self.report(Event::Kept(job));
+        Ok(())
+    }
+
+    /// What every new server has in common, whoever executes it.
+    fn launch(
+        &mut self,
+        job: JobId,
+        generation: GenerationId,
+        last_good: bool,
+    ) -> Result<(), String> {
+        if self.servers_alive().len() > 1 {
+            return Err(format!("server {job} would be the third (2)"));
         }
         if let Some(other) = self.rule_alive() {
             return Err(format!("server {job} starts while job {other} writes (4)"));
@@ -568,6 +648,42 @@ impl World {
         if self.quitting_since.is_some() {
             return Err(format!("server {job} was started while quitting (15)"));
         }
+        let started_from = match (last_good, self.good.clone()) {
+            (false, _) => self.on_disk(job)?,
+            (true, Some(good)) => good,
+            (true, None) => {
+                return Err(format!(
+                    "server {job} is to be the last good one, and none was kept"
+                ));
+            }
+        };
+        if self.dice.chance(2) && !self.calm {
+            self.never_ran(job, What::Server(generation));
+            return Ok(());
+        }
+        self.add(job, What::Server(generation), (0, false));
+        self.processes
+            .get_mut(&job)
+            .expect("just added")
+            .started_from = started_from;
+        self.report(Event::Spawned(job, 1));
+        self.fate(job);
+        Ok(())
+    }
+
+    fn servers_alive(&self) -> Vec<(JobId, &Process)> {
+        let server = |(job, p): &(&JobId, &Process)| {
+            matches!(p.what, What::Server(_)) && p.tree_alive && !self.stuck.contains(*job)
+        };
+        self.processes
+            .iter()
+            .filter(server)
+            .map(|(job, p)| (*job, p))
+            .collect()
+    }
+
+    /// What a server finds that is executed now.
+    fn on_disk(&self, job: JobId) -> Result<BTreeMap<RuleId, u64>, String> {
         let mut started_from = BTreeMap::new();
         for (place, rule) in self.policy.rules.iter().enumerate() {
             let disk = &self.disk[place];
@@ -582,17 +698,11 @@ impl World {
             };
             started_from.insert(RuleId(place), version);
         }
-        if self.dice.chance(2) && !self.calm {
-            self.never_ran(job, What::Server(generation));
-            return Ok(());
-        }
-        self.cold_owed = false;
-        self.add(job, What::Server(generation), (0, false));
-        self.processes
-            .get_mut(&job)
-            .expect("just added")
-            .started_from = started_from;
-        self.report(Event::Spawned(job, 1));
+        Ok(started_from)
+    }
+
+    /// What becomes of a server that was executed.
+    fn fate(&mut self, job: JobId) {
         let fate = if self.calm { 100 } else { self.dice.below(100) };
         let ready = self.dice.millis(1, 400);
         match fate {
@@ -616,6 +726,108 @@ impl World {
                 self.after(lived, Happening::Ends { job, exit });
             }
             _ => self.ready(job, ready),
+        }
+    }
+
+    /// The serving server is signalled: it forks its successor, or it does not.
+    fn hand_over(
+        &mut self,
+        from: JobId,
+        to: JobId,
+        generation: GenerationId,
+    ) -> Result<(), String> {
+        let others = self.servers_alive();
+        if let Some((other, _)) = others.iter().find(|(other, _)| *other != from) {
+            return Err(format!(
+                "job {from} is signalled while job {other} has not gone (2)"
+            ));
+        }
+        let old = self
+            .processes
+            .get(&from)
+            .ok_or(format!("job {from} was never started (8)"))?;
+        if old.stopped_at.is_some() || old.told_to_go || old.signalled {
+            return Err(format!("job {from} is signalled a second time (2, 8)"));
+        }
+        let alive = old.main_alive;
+        self.processes
+            .get_mut(&from)
+            .expect("looked at above")
+            .signalled = true;
+        match if self.calm { 99 } else { self.dice.below(100) } {
+            0..5 => {
+                self.gone_at_once(to, generation);
+                self.report(Event::Refused(to, "it does not handle SIGHUP".to_owned()));
+                Ok(())
+            }
+            // It never forks, or was dead already.
+            5..12 => {
+                self.gone_at_once(to, generation);
+                Ok(())
+            }
+            _ if !alive => {
+                self.gone_at_once(to, generation);
+                Ok(())
+            }
+            _ => {
+                self.launch(to, generation, false)?;
+                // The old one goes when its successor accepts, sometimes before devwatch has seen that.
+                let goes = self.dice.millis(20, 900);
+                if self.calm || self.dice.chance(90) {
+                    self.after(goes, Happening::Goes { old: from, new: to });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A number under which nothing lives: told to end, it is gone.
+    fn gone_at_once(&mut self, job: JobId, generation: GenerationId) {
+        self.add(job, What::Server(generation), (0, false));
+        let process = self.processes.get_mut(&job).expect("just added");
+        process.main_alive = false;
+        process.tree_alive = false;
+    }
+
+    fn recognise(
+        &mut self,
+        from: JobId,
+        to: JobId,
+        generation: GenerationId,
+    ) -> Result<(), String> {
+        let old = self
+            .processes
+            .get_mut(&from)
+            .ok_or("nobody knows who handed over")?;
+        let started_from = std::mem::take(&mut old.successor_from);
+        self.add(to, What::Server(generation), (0, false));
+        self.processes
+            .get_mut(&to)
+            .expect("just added")
+            .started_from = started_from;
+        self.ready_at.insert(generation, self.now);
+        Ok(())
+    }
+
+    /// The old generation is told that its successor accepts.
+    fn retire(&mut self, job: JobId) -> Result<(), String> {
+        let process = self
+            .processes
+            .get_mut(&job)
+            .ok_or(format!("job {job} was never started (8)"))?;
+        process.told_to_go = true;
+        let stubborn = process.stubborn;
+        let forks = self.policy.server.as_ref().and_then(|server| server.hot);
+        let forks = forks.is_some_and(|hot| hot.mode == HotMode::SelfFork);
+        if !forks && !stubborn {
+            let delay = self.dice.millis(0, 6_000);
+            self.after(
+                delay,
+                Happening::Ends {
+                    job,
+                    exit: Exit::Code(0),
+                },
+            );
         }
         Ok(())
     }
@@ -656,6 +868,9 @@ impl World {
             stopped_at: None,
             killed_at: None,
             started_from: BTreeMap::new(),
+            successor_from: BTreeMap::new(),
+            signalled: false,
+            told_to_go: false,
             took,
         };
         self.processes.insert(job, process);
@@ -668,8 +883,15 @@ impl World {
             .get_mut(&job)
             .ok_or(format!("job {job} was never started (8)"))?;
         process.stopped_at.get_or_insert(now);
-        let (what, stubborn) = (process.what, process.stubborn);
-        self.server_stopped |= matches!(what, What::Server(_)) && target == Target::Main;
+        let stubborn = process.stubborn;
+        let process = &self.processes[&job];
+        let serves = !process.told_to_go && !process.signalled;
+        self.server_stopped |=
+            matches!(process.what, What::Server(_)) && target == Target::Main && serves;
+        if !self.processes[&job].tree_alive {
+            self.report(Event::TreeGone(job));
+            return Ok(());
+        }
         if !stubborn {
             let delay = self.dice.millis(0, 300);
             self.after(
@@ -710,6 +932,11 @@ impl World {
             ));
         }
         process.killed_at = Some(now);
+        if !process.tree_alive {
+            self.report(Event::TreeGone(job));
+            return Ok(());
+        }
+        let process = &self.processes[&job];
         if !process.unkillable {
             let delay = self.dice.millis(0, 30);
             self.after(
@@ -803,6 +1030,10 @@ impl World {
                 }
                 self.stuck.insert(job);
             }
+            Report::Draining { generation, .. } => {
+                self.ready_at.insert(*generation, self.now);
+            }
+            Report::TookOver { .. } | Report::Overdue { .. } => {}
             Report::Down { .. } | Report::Stale { .. } | Report::Killed { .. } => {}
         }
         Ok(())
@@ -837,6 +1068,12 @@ impl World {
             .find(|p| p.what == What::Server(generation));
         let server = server
             .ok_or_else(|| format!("generation {generation} serves and was never started"))?;
+        let me = What::Server(generation);
+        if let Some((other, _)) = self.servers_alive().iter().find(|(_, p)| p.what != me) {
+            return Err(format!(
+                "generation {generation} is called fresh beside job {other} (2)"
+            ));
+        }
         if !self.ready_at.contains_key(&generation) {
             return Err(format!(
                 "generation {generation} is called fresh before it was ready"
@@ -911,6 +1148,9 @@ impl World {
             | Event::Produced(..)
             | Event::Listening(_)
             | Event::Ready(..)
+            | Event::Refused(..)
+            | Event::Kept(_)
+            | Event::TookOver(..)
             | Event::Elapsed => {}
         }
         Ok(())
@@ -1012,6 +1252,12 @@ fn random_policy(dice: &mut Dice, named_from: u64) -> Policy {
             _ => ReadyPolicy::Accepting,
         },
         silent: dice.chance(10),
+        hot: dice.chance(60).then(|| HotPolicy {
+            mode: [HotMode::SelfFork, HotMode::Overlap, HotMode::Adopt][dice.below(3) as usize],
+            drain: dice.millis(100, 5_000),
+            fork_timeout: dice.millis(100, 2_000),
+            cold_on_failure: dice.chance(30),
+        }),
     });
     Policy { rules, server }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::event::{
-    Cause, Digest, Digests, Effect, Pid, Policy, ReadyPolicy, RestartKind, Retry, ServerPolicy, Who,
+    Cause, Digest, Digests, Effect, Exit, Pid, Policy, ReadyPolicy, RestartKind, Retry,
+    ServerPolicy, Serving, Who,
 };
 use super::generation::{GenerationId, JobId};
 use super::limits::{
@@ -78,6 +79,10 @@ pub(super) struct Next {
     pub(super) asked_at: Instant,
     pub(super) restart: Option<RestartKind>,
     pub(super) old: Option<Pid>,
+    /// Why it is not a hand-over, though that was configured.
+    pub(super) reason: Option<String>,
+    /// It is the last good one, in the place of one that died.
+    pub(super) instead_of: Option<Fallen>,
     pub(super) stage: Stage,
 }
 
@@ -94,6 +99,16 @@ pub(super) struct Starting {
     /// Its ready timeout.
     pub(super) ready_by: Instant,
     pub(super) listening: bool,
+    /// What it was started for. If a hand-over fails, that is still owed.
+    pub(super) owed: Then,
+}
+
+/// A server that serves, while not everything of the one before it has gone: not FRESH yet.
+#[derive(Clone, Debug)]
+pub(super) struct Arriving {
+    pub(super) asked_at: Instant,
+    pub(super) serving: Serving,
+    pub(super) instead_of: Option<Fallen>,
 }
 
 /// A server process.
@@ -106,6 +121,18 @@ pub(super) struct Server {
     pub(super) ready_at: Option<Instant>,
     /// The final outputs it was started with.
     pub(super) started_with: Digests,
+    /// It cannot hand over any more: it tried once and failed, or is only a stopgap.
+    pub(super) tainted: bool,
+    /// Its program has been kept, or is about to be.
+    pub(super) kept: bool,
+}
+
+/// A generation that died soon after it was ready, and gives way to the last good one.
+#[derive(Clone, Debug)]
+pub(super) struct Fallen {
+    pub(super) generation: GenerationId,
+    pub(super) exit: Option<Exit>,
+    pub(super) died_at: Instant,
 }
 
 /// Told to stop, not yet gone. One escalation serves builds and servers alike.
@@ -114,9 +141,20 @@ pub(super) struct Leaving {
     pub(super) job: JobId,
     pub(super) who: Who,
     pub(super) asked_at: Instant,
-    /// When patience ends: then it is killed, and after that given up.
+    /// When patience ends: then it is told to stop, killed, given up, whichever comes next.
     pub(super) until: Instant,
-    pub(super) killed: bool,
+    pub(super) stage: Going,
+}
+
+/// How far it is with something that has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Going {
+    /// It goes by itself as soon as it has finished what it had.
+    Draining,
+    /// It was sent its stop signal.
+    Stopping,
+    /// It was killed.
+    Killed,
 }
 
 /// How often and how fast the server died.
@@ -151,8 +189,8 @@ impl Next {
 
 impl Leaving {
     pub(super) fn kill(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if !self.killed {
-            self.killed = true;
+        if self.stage != Going::Killed {
+            self.stage = Going::Killed;
             self.until = now + KILL_WAIT;
             effects.push(Effect::Kill { job: self.job });
         }
@@ -202,6 +240,16 @@ impl Outputs {
             .iter()
             .filter_map(|rule| places.get(rule).copied())
             .collect();
+    }
+}
+
+impl RestartKind {
+    /// Whether the old one serves until the new one does.
+    pub(super) fn is_hot(self) -> bool {
+        match self {
+            RestartKind::Hot(_) => true,
+            RestartKind::Cold | RestartKind::Hold => false,
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use expect_test::{Expect, expect};
 
 use super::event::{
-    Digest, Effect, Event, Evidence, Exit, Policy, Produced, ReadyPolicy, Request, RulePolicy,
-    ServerPolicy,
+    Digest, Effect, Event, Evidence, Exit, HotMode, HotPolicy, Policy, Produced, ReadyPolicy,
+    Request, RulePolicy, ServerPolicy,
 };
 use super::generation::JobId;
 use super::plan::{Plan, RuleId, Then};
@@ -50,7 +50,20 @@ fn server() -> ServerPolicy {
         ready_timeout: Duration::from_secs(10),
         ready: ReadyPolicy::Accepting,
         silent: false,
+        hot: None,
     }
+}
+
+fn hot(mode: HotMode) -> Policy {
+    let hot = HotPolicy {
+        mode,
+        drain: Duration::from_secs(5),
+        fork_timeout: Duration::from_secs(2),
+        cold_on_failure: false,
+    };
+    let mut policy = build_and_serve();
+    policy.server.as_mut().expect("has a server").hot = Some(hot);
+    policy
 }
 
 fn fact(text: &str, now: Instant) -> Event {
@@ -104,6 +117,9 @@ fn fact(text: &str, now: Instant) -> Event {
         }
         "listening" => Event::Listening(job(1)),
         "ready" => Event::Ready(job(1), Evidence::Proven),
+        "kept" => Event::Kept(job(1)),
+        "refused" => Event::Refused(job(1), "the server does not handle SIGHUP".to_owned()),
+        "took-over" => Event::TookOver(job(1), 777),
         "build" => Event::Asked(Request::Build),
         "restart" => Event::Asked(Request::Restart),
         "quit" => Event::Asked(Request::Quit { code: 0 }),
@@ -183,20 +199,21 @@ fn a_change_builds_then_stops_the_old_then_starts_the_new() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        5.4  exited 3 0               -> inspect 3
-        5.4  produced 3 8             -> stop 2
-        5.5  exited 2 0               -> stop 2 tree
-        5.5  gone 2                   -> start 4 gen 2
-        5.5  spawned 4                ->
-        5.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> stop 2
+            5.5  exited 2 0               -> stop 2 tree
+            5.5  gone 2                   -> start 4 gen 2
+            5.5  spawned 4                ->
+            5.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
+        "#]],
     );
 }
 
@@ -240,19 +257,20 @@ fn a_failed_build_leaves_the_server_alone() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        5.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
-        5.4  produced 3 7             ->
-        9    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
-        9.4  exited 4 0               -> inspect 4
-        9.4  produced 4 8             -> stop 2
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+            5.4  produced 3 7             ->
+            9    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+            9.4  exited 4 0               -> inspect 4
+            9.4  produced 4 8             -> stop 2
+        "#]],
     );
 }
 
@@ -268,16 +286,17 @@ fn identical_outputs_restart_nothing() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        5.4  exited 3 0               -> inspect 3
-        5.4  produced 3 7             -> [end 2 unchanged gen 1]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 7             -> [end 2 unchanged gen 1]
+        "#]],
     );
 }
 
@@ -330,22 +349,23 @@ fn a_crash_backs_off_and_a_save_starts_at_once() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        3    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
-        3    gone 2                   ->
-        3.1                           -> [begin 2 crash], start 3 gen 2
-        3.2  exited 3 2               -> kill 3, [end 2 crashed gen 2 2 again in 200ms]
-        3.2  gone 3                   ->
-        3.25 changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
-        3.6  exited 4 0               -> inspect 4
-        3.6  produced 4 8             -> start 5 gen 3
-        3.7  ready 5                  -> [end 3 serving gen 3 first Proven]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            3    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+            3    gone 2                   ->
+            3.1                           -> [begin 2 crash], start 3 gen 2
+            3.2  exited 3 2               -> kill 3, [end 2 crashed gen 2 2 again in 200ms]
+            3.2  gone 3                   ->
+            3.25 changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+            3.6  exited 4 0               -> inspect 4
+            3.6  produced 4 8             -> start 5 gen 3
+            3.7  ready 5                  -> [end 3 serving gen 3 first Proven]
+        "#]],
     );
 }
 
@@ -409,20 +429,21 @@ fn a_crash_while_the_tree_is_broken_brings_the_last_good_build_back() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
-        3.4  produced 3 7             ->
-        4    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
-        4    gone 2                   ->
-        4.1                           -> [begin 3 crash], start 4 gen 2
-        4.3  ready 4                  -> [end 3 failed rule 0 Some("not built since") serving 2]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+            3.4  produced 3 7             ->
+            4    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+            4    gone 2                   ->
+            4.1                           -> [begin 3 crash], start 4 gen 2
+            4.3  ready 4                  -> [end 3 failed rule 0 Some("not built since") serving 2]
+        "#]],
     );
 }
 
@@ -441,20 +462,21 @@ fn a_half_written_artefact_is_never_started() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
-        3.4  produced 3 99            ->
-        4    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
-        4    gone 2                   ->
-        4.1                           ->
-        9    elapsed                  ->
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+            3.4  produced 3 99            ->
+            4    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+            4    gone 2                   ->
+            4.1                           ->
+            9    elapsed                  ->
+        "#]],
     );
 }
 
@@ -472,18 +494,19 @@ fn a_server_that_exits_with_zero_stays_down_until_something_changes() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        3    exited 2 0               -> kill 2, [down gen 1 0 until a change]
-        3    gone 2                   ->
-        60   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        60.4 exited 3 0               -> inspect 3
-        60.4 produced 3 7             -> start 4 gen 2
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            3    exited 2 0               -> kill 2, [down gen 1 0 until a change]
+            3    gone 2                   ->
+            60   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            60.4 exited 3 0               -> inspect 3
+            60.4 produced 3 7             -> start 4 gen 2
+        "#]],
     );
 }
 
@@ -554,20 +577,21 @@ fn a_server_that_listens_nowhere_is_assumed_and_remembered() {
         policy,
         script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        10.5                          -> remember listens=false, [end 1 serving gen 1 first Assumed]
-        20   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        20.4 exited 3 0               -> inspect 3
-        20.4 produced 3 8             -> stop 2
-        20.5 exited 2 0               -> stop 2 tree
-        20.5 gone 2                   -> start 4 gen 2
-        20.5 spawned 4                ->
-        20.8                          -> [end 2 serving gen 2 cold Assumed]
-        21   elapsed                  ->
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            10.5                          -> remember listens=false, [end 1 serving gen 1 first Assumed]
+            12.5                          -> keep 2
+            20   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            20.4 exited 3 0               -> inspect 3
+            20.4 produced 3 8             -> stop 2
+            20.5 exited 2 0               -> stop 2 tree
+            20.5 gone 2                   -> start 4 gen 2
+            20.5 spawned 4                ->
+            20.8                          -> [end 2 serving gen 2 cold Assumed]
+            21   elapsed                  ->
+        "#]],
     );
 }
 
@@ -586,19 +610,20 @@ fn an_owed_cold_start_survives_a_broken_build() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        3    changed 0 cold .env      -> [begin 2 .env], run 3 rule 0
-        3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
-        3.4  produced 3 7             ->
-        5    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
-        5.4  exited 4 0               -> inspect 4
-        5.4  produced 4 7             -> stop 2
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            3    changed 0 cold .env      -> [begin 2 .env], run 3 rule 0
+            3.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+            3.4  produced 3 7             ->
+            5    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+            5.4  exited 4 0               -> inspect 4
+            5.4  produced 4 7             -> stop 2
+        "#]],
     );
 }
 
@@ -624,26 +649,27 @@ fn a_change_while_the_old_server_stops_lets_the_restart_finish_first() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        3.4  exited 3 0               -> inspect 3
-        3.4  produced 3 8             -> stop 2
-        3.5  changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go]
-        3.6  exited 2 0               -> stop 2 tree
-        3.6  gone 2                   -> start 4 gen 2
-        3.65 spawned 4                -> run 5 rule 0
-        3.7  ready 4                  -> [interim gen 2 hold Proven]
-        3.9  exited 5 0               -> inspect 5
-        3.9  produced 5 9             -> stop 4
-        4    exited 4 0               -> stop 4 tree
-        4    gone 4                   -> start 6 gen 3
-        4.1  ready 6                  -> [end 3 serving gen 3 hold Proven]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            3.4  exited 3 0               -> inspect 3
+            3.4  produced 3 8             -> stop 2
+            3.5  changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go]
+            3.6  exited 2 0               -> stop 2 tree
+            3.6  gone 2                   -> start 4 gen 2
+            3.65 spawned 4                -> run 5 rule 0
+            3.7  ready 4                  -> [interim gen 2 hold Proven]
+            3.9  exited 5 0               -> inspect 5
+            3.9  produced 5 9             -> stop 4
+            4    exited 4 0               -> stop 4 tree
+            4    gone 4                   -> start 6 gen 3
+            4.1  ready 6                  -> [end 3 serving gen 3 hold Proven]
+        "#]],
     );
 }
 
@@ -860,6 +886,464 @@ fn a_server_that_cannot_be_started_is_not_tried_again_until_a_change() {
         60.5 produced 3 7             -> start 4 gen 2
         60.6 ready 4                  -> [end 2 serving gen 2 first Proven]
     "#]],
+    );
+}
+
+#[test]
+fn a_server_forks_its_successor_and_is_fresh_when_the_old_one_is_gone() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.41 spawned 4
+        5.42 ready 4
+        5.6 exited 2 0
+        5.6 gone 2"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> hand-over 2 to 4 gen 2
+            5.41 spawned 4                ->
+            5.42 ready 4                  -> retire 2, [gen 2 accepts, gen 1 drains]
+            5.6  exited 2 0               ->
+            5.6  gone 2                   -> [end 2 serving gen 2 hot(selffork) Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn the_old_process_may_go_before_its_successor_is_seen() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.41 exited 2 0
+        5.42 spawned 4
+        5.43 ready 4
+        5.44 gone 2"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> hand-over 2 to 4 gen 2
+            5.41 exited 2 0               ->
+            5.42 spawned 4                ->
+            5.43 ready 4                  ->
+            5.44 gone 2                   -> [end 2 serving gen 2 hot(selffork) Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn no_new_process_leaves_the_old_one_serving_and_the_next_restart_is_cold() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        7.5 gone 4
+        8.0 changed 0 - b.go
+        8.4 exited 5 0
+        8.4 produced 5 9
+        8.5 exited 2 0
+        8.5 gone 2
+        8.6 spawned 6
+        8.7 ready 6"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> hand-over 2 to 4 gen 2
+            7.4                           -> kill 4, [end 2 crashed gen 2 Some("no new process appeared within 2 s") serving 1 until a change], [stale gen 1]
+            7.5  gone 4                   ->
+            8    changed 0 - b.go         -> [begin 3 b.go], run 5 rule 0
+            8.4  exited 5 0               -> inspect 5
+            8.4  produced 5 9             -> stop 2
+            8.5  exited 2 0               -> stop 2 tree
+            8.5  gone 2                   -> start 6 gen 3
+            8.6  spawned 6                ->
+            8.7  ready 6                  -> [end 3 serving gen 3 hold Proven "its last hand-over failed"]
+        "#]],
+    );
+}
+
+#[test]
+fn a_server_that_does_not_handle_its_signal_is_not_sent_it() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.4 refused 4
+        5.5 exited 2 0
+        5.5 gone 2
+        5.6 spawned 5
+        5.7 ready 5"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> hand-over 2 to 4 gen 2
+            5.4  refused 4                -> stop 2
+            5.5  exited 2 0               -> stop 2 tree
+            5.5  gone 2                   -> start 5 gen 3
+            5.6  spawned 5                ->
+            5.7  ready 5                  -> [end 2 serving gen 3 hold Proven "the server does not handle SIGHUP"]
+        "#]],
+    );
+}
+
+#[test]
+fn an_overlapping_successor_accepts_before_the_old_one_is_stopped() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.41 spawned 4
+        5.7 ready 4
+        5.9 exited 2 0
+        5.9 gone 2"
+    );
+    check(
+        hot(HotMode::Overlap),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> start 4 gen 2
+            5.41 spawned 4                ->
+            5.7  ready 4                  -> retire 2, [gen 2 accepts, gen 1 drains]
+            5.9  exited 2 0               -> stop 2 tree
+            5.9  gone 2                   -> [end 2 serving gen 2 hot(overlap) Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn a_successor_that_crashes_leaves_the_old_one_serving() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.41 spawned 4
+        5.5 exited 4 2
+        5.5 gone 4
+        9.0 changed 0 - a.go
+        9.4 exited 5 0
+        9.4 produced 5 9
+        9.41 spawned 6
+        9.5 ready 6
+        9.6 gone 2"
+    );
+    check(
+        hot(HotMode::Overlap),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> start 4 gen 2
+            5.41 spawned 4                ->
+            5.5  exited 4 2               -> kill 4, [end 2 crashed gen 2 2 serving 1 until a change], [stale gen 1]
+            5.5  gone 4                   ->
+            9    changed 0 - a.go         -> [begin 3 a.go], run 5 rule 0
+            9.4  exited 5 0               -> inspect 5
+            9.4  produced 5 9             -> start 6 gen 3
+            9.41 spawned 6                ->
+            9.5  ready 6                  -> retire 2, [gen 3 accepts, gen 1 drains]
+            9.6  gone 2                   -> [end 3 serving gen 3 hot(overlap) Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn an_old_process_that_never_drains_is_told_then_killed() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.41 spawned 4
+        5.42 ready 4
+        30.0 gone 2"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> hand-over 2 to 4 gen 2
+            5.41 spawned 4                ->
+            5.42 ready 4                  -> retire 2, [gen 2 accepts, gen 1 drains]
+            7.42                          -> keep 4
+            10.42                         -> stop 2, [overdue gen 1 after 5s]
+            15.42                         -> kill 2, [killed gen 1 after 5s]
+            17.42                         -> [stuck gen 1], [end 2 serving gen 2 hot(selffork) Proven]
+            30   gone 2                   ->
+        "#]],
+    );
+}
+
+#[test]
+fn a_change_during_a_drain_waits_for_the_old_process_to_go() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.41 spawned 4
+        5.5 ready 4
+        5.6 changed 0 - b.go
+        6.0 exited 5 0
+        6.0 produced 5 9
+        7.0 gone 2
+        7.1 spawned 6
+        7.2 ready 6
+        7.3 gone 4"
+    );
+    check(
+        hot(HotMode::Overlap),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> start 4 gen 2
+            5.41 spawned 4                ->
+            5.5  ready 4                  -> retire 2, [gen 2 accepts, gen 1 drains]
+            5.6  changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go], run 5 rule 0
+            6    exited 5 0               -> inspect 5
+            6    produced 5 9             ->
+            7    gone 2                   -> [interim gen 2 hot(overlap) Proven], start 6 gen 3
+            7.1  spawned 6                ->
+            7.2  ready 6                  -> retire 4, [gen 3 accepts, gen 2 drains]
+            7.3  gone 4                   -> [end 3 serving gen 3 hot(overlap) Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn a_hand_over_that_somebody_else_asked_for_is_recognised() {
+    let script = format!(
+        "{SERVING}
+        5.0 took-over 2
+        6.0 changed 0 - a.go
+        6.4 exited 4 0
+        6.4 produced 4 8
+        6.5 spawned 5
+        6.6 ready 5
+        6.7 gone 3"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    took-over 2              -> recognise 2 as 3 gen 2 pid 777, [took over gen 2 pid 777]
+            6    changed 0 - a.go         -> [begin 2 a.go], run 4 rule 0
+            6.4  exited 4 0               -> inspect 4
+            6.4  produced 4 8             -> hand-over 3 to 5 gen 3
+            6.5  spawned 5                ->
+            6.6  ready 5                  -> retire 3, [gen 3 accepts, gen 2 drains]
+            6.7  gone 3                   -> [end 2 serving gen 3 hot(selffork) Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn an_owed_cold_start_is_never_a_hand_over() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 cold .env
+        5.4 exited 3 1
+        5.4 produced 3 7
+        6.0 changed 0 - a.go
+        6.4 exited 4 0
+        6.4 produced 4 8
+        6.5 gone 2"
+    );
+    check(
+        hot(HotMode::Overlap),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 cold .env      -> [begin 2 .env], run 3 rule 0
+            5.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+            5.4  produced 3 7             ->
+            6    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+            6.4  exited 4 0               -> inspect 4
+            6.4  produced 4 8             -> stop 2
+            6.5  gone 2                   -> start 5 gen 2
+        "#]],
+    );
+}
+
+#[test]
+fn the_old_process_dies_and_the_new_one_never_comes() {
+    let script = format!(
+        "{SERVING}
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.5 exited 2 2
+        5.5 gone 2
+        7.45 gone 4
+        7.5 spawned 5
+        7.6 ready 5"
+    );
+    check(
+        hot(HotMode::SelfFork),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> hand-over 2 to 4 gen 2
+            5.5  exited 2 2               ->
+            5.5  gone 2                   ->
+            7.4                           -> kill 4, [end 2 crashed gen 2 Some("no new process appeared within 2 s") again in 100ms]
+            7.45 gone 4                   ->
+            7.5  spawned 5                -> [begin 3 crash], start 5 gen 3
+            7.6  ready 5                  -> [end 3 serving gen 3 first Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn a_generation_that_dies_young_gives_way_to_the_last_good_one() {
+    let script = format!(
+        "{SERVING}
+        2.7 kept 2
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.5 gone 2
+        5.5 spawned 4
+        5.6 ready 4
+        5.9 exited 4 2
+        5.9 gone 4
+        5.95 spawned 5
+        6.0 ready 5
+        9.0 changed 0 - a.go
+        9.4 exited 6 0
+        9.4 produced 6 9"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.6                           -> keep 2
+            2.7  kept 2                   ->
+            5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 8             -> stop 2
+            5.5  gone 2                   -> start 4 gen 2
+            5.5  spawned 4                ->
+            5.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
+            5.9  exited 4 2               -> kill 4, [down gen 2 2 last good instead], [begin 3 crash]
+            5.9  gone 4                   -> start 5 gen 3 last good
+            5.95 spawned 5                ->
+            6    ready 5                  -> [end 3 crashed gen 2 2 serving 3 until a change], [stale gen 3]
+            9    changed 0 - a.go         -> [begin 4 a.go], run 6 rule 0
+            9.4  exited 6 0               -> inspect 6
+            9.4  produced 6 9             -> stop 5
+        "#]],
     );
 }
 

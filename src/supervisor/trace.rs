@@ -21,6 +21,9 @@ pub fn event(event: &Event) -> String {
         Event::Produced(job, produced) => format!("produced {job} {produced:?}"),
         Event::Listening(job) => format!("listening {job}"),
         Event::Ready(job, evidence) => format!("ready {job} {evidence:?}"),
+        Event::Refused(job, reason) => format!("refused {job} {reason:?}"),
+        Event::TookOver(job, pid) => format!("took-over {job} {pid}"),
+        Event::Kept(job) => format!("kept {job}"),
         Event::Asked(Request::Build) => "asked build".to_owned(),
         Event::Asked(Request::Restart) => "asked restart".to_owned(),
         Event::Asked(Request::Quit { code }) => format!("asked quit {code}"),
@@ -32,7 +35,17 @@ pub fn event(event: &Event) -> String {
 pub fn effect(effect: &Effect) -> String {
     match effect {
         Effect::Run { job, rule } => format!("run {job} rule {}", rule.0),
-        Effect::Start { job, generation } => format!("start {job} gen {generation}"),
+        Effect::Start {
+            job,
+            generation,
+            last_good: false,
+        } => format!("start {job} gen {generation}"),
+        Effect::Start {
+            job,
+            generation,
+            last_good: true,
+        } => format!("start {job} gen {generation} last good"),
+        Effect::Keep { job } => format!("keep {job}"),
         Effect::Stop {
             job,
             target: Target::Main,
@@ -41,6 +54,20 @@ pub fn effect(effect: &Effect) -> String {
             job,
             target: Target::Tree,
         } => format!("stop {job} tree"),
+        Effect::HandOver {
+            from,
+            to,
+            generation,
+        } => format!("hand-over {from} to {to} gen {generation}"),
+        Effect::Recognise {
+            from,
+            to,
+            generation,
+            pid,
+        } => {
+            format!("recognise {from} as {to} gen {generation} pid {pid}")
+        }
+        Effect::Retire { job } => format!("retire {job}"),
         Effect::Kill { job } => format!("kill {job}"),
         Effect::Inspect { job, .. } => format!("inspect {job}"),
         Effect::Configure => "configure".to_owned(),
@@ -66,6 +93,11 @@ fn report(report: &Report) -> String {
             format!("down gen {generation} {how} {}", retry_words(retry))
         }
         Report::Interim(serving) => format!("interim {}", serving_words(serving)),
+        Report::Draining { generation, old } => {
+            format!("gen {generation} accepts, gen {old} drains")
+        }
+        Report::TookOver { generation, pid } => format!("took over gen {generation} pid {pid}"),
+        Report::Overdue { who, after } => format!("overdue {} after {after:?}", who_words(who)),
         Report::Killed { who, after } => format!("killed {} after {after:?}", who_words(who)),
         Report::Stuck { who } => format!("stuck {}", who_words(who)),
     }
@@ -107,10 +139,15 @@ fn outcome_words(outcome: &Outcome) -> String {
             generation,
             exit,
             reason,
+            serving,
             retry,
         } => {
             let how = exit.map_or_else(|| format!("{reason:?}"), |exit| exit.to_string());
-            format!("crashed gen {generation} {how} {}", retry_words(retry))
+            let still = serving.map_or_else(String::new, |serving| format!("serving {serving} "));
+            format!(
+                "crashed gen {generation} {how} {still}{}",
+                retry_words(retry)
+            )
         }
         Outcome::Superseded => "superseded".to_owned(),
     }
@@ -121,13 +158,21 @@ fn serving_words(serving: &Serving) -> String {
         || "first".to_owned(),
         |kind| format!("{kind:?}").to_lowercase(),
     );
-    format!("gen {} {how} {:?}", serving.generation, serving.ready)
+    let reason = serving
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!(" {reason:?}"));
+    format!(
+        "gen {} {how} {:?}{reason}",
+        serving.generation, serving.ready
+    )
 }
 
 fn retry_words(retry: &Retry) -> String {
     match retry {
         Retry::In(delay) => format!("again in {delay:?}"),
         Retry::OnChange => "until a change".to_owned(),
+        Retry::LastGood => "last good instead".to_owned(),
     }
 }
 

@@ -245,6 +245,7 @@ impl House {
 fn spec<const N: usize>(argv: [&str; N]) -> Spec {
     Spec {
         argv: argv.into_iter().map(OsString::from).collect(),
+        program: None,
         env: std::env::vars_os()
             .filter(|(name, _)| name == "PATH")
             .collect(),
@@ -832,6 +833,316 @@ fn orders_that_come_before_the_start_are_not_lost() {
         assert!(matches!(status, Exit::Signal(9 | 15)), "{status:?}");
         house.tree_gone(job);
     }
+}
+
+// ---------------------------------------------------------------- a server that has started its successor
+
+/// A successor: says who it is, ends with 3 on TERM, has a child, tells of HUP, and on USR2 greets its parent.
+const SUCCESSOR: &str = r#"
+    trap 'exit 3' TERM
+    trap 'echo hup' HUP
+    trap 'read -r pid name state parent rest < /proc/$$/stat; kill -USR1 $parent' USR2
+    sleep $0 &
+    echo successor $$
+    while :; do sleep 0.01; done"#;
+
+/// A server that starts its successor and then does as `then` says.
+fn hand_over(house: &House, then: &str) -> (JobId, Pid, Pid) {
+    let mut spec = house.script(&format!("sh -c \"$1\" $0 & {then}"));
+    spec.argv.push(SUCCESSOR.into());
+    let job = house.spawn(spec);
+    let old = house.spawned(job);
+    house.wait_for_output(job, "successor");
+    let new = eventually_some("the whole line", || {
+        let printed = house.printed.text(job);
+        let (_, rest) = printed.split_once("successor ")?;
+        let (pid, _) = rest.split_once('\n')?;
+        Some(Pid::from_raw(pid.parse().expect("a pid")))
+    });
+    eventually("its child runs", || tree::descendants(new).len() >= 2);
+    (job, old, new)
+}
+
+fn eventually_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    eventually(what, || {
+        found = look();
+        found.is_some()
+    });
+    found.expect("just found")
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    Some(tree::process(pid)?.parent)
+}
+
+impl House {
+    fn ended(&self, job: JobId, pid: Pid) -> Exit {
+        match self.next() {
+            Report::Ended {
+                job: of,
+                pid: ended,
+                exit,
+                ..
+            } if (of, ended) == (job, pid) => exit,
+            other => panic!("not Ended: {other:?}"),
+        }
+    }
+
+    fn end(&self, job: JobId) {
+        self.guardian.kill(job);
+        loop {
+            match self.next() {
+                Report::Exited { .. } | Report::Ended { .. } => {}
+                Report::TreeGone { job: gone } if gone == job => return,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_for_one_process_reaches_it_alone() {
+    let house = House::new();
+    let (other, _, stranger) = hand_over(&house, "exec sleep $0");
+    // The old one would die of it.
+    let (job, old, new) = hand_over(&house, "exec sleep $0");
+    for nobody in [
+        stranger,
+        Pid::from_raw(1),
+        Pid::from_raw(-1),
+        Pid::from_raw(0),
+    ] {
+        house.guardian.signal_process(job, nobody, Signal::SIGHUP);
+    }
+    kill(new, Signal::SIGSTOP).expect("stopped");
+    eventually("it has stopped", || {
+        tree::process(new).is_some_and(|process| process.state == 'T')
+    });
+    house.guardian.signal_process(job, new, Signal::SIGHUP);
+    house.wait_for_output(job, "hup");
+    assert!(runs(old));
+    assert!(!house.printed.text(other).contains("hup"));
+    house.nothing_is_reported();
+    house.end(job);
+    house.end(other);
+}
+
+#[test]
+fn a_followed_process_is_reported_while_a_parent_lives_that_never_reaps_it() {
+    let house = House::new();
+    let (job, old, new) = hand_over(&house, "exec sleep $0");
+    house.guardian.follow(job, new);
+    house.guardian.follow(job, new);
+    house.nothing_is_reported();
+    house.guardian.signal_process(job, new, Signal::SIGTERM);
+    assert_eq!(house.ended(job, new), Exit::Code(3));
+    assert!(runs(old));
+    assert_eq!(parent(new), Some(old), "it is unreaped");
+    // It is reported anew for whoever asks anew.
+    house.guardian.follow(job, new);
+    assert_eq!(house.ended(job, new), Exit::Code(3));
+    house.end(job);
+    house.guardian.follow(job, new);
+    assert_eq!(house.ended(job, new), Exit::Lost, "the job is gone");
+}
+
+#[test]
+fn a_followed_process_that_its_parent_reaps_is_reported() {
+    let house = House::new();
+    let (job, old, new) = hand_over(&house, "wait $!; sleep $0");
+    house.guardian.follow(job, new);
+    house.guardian.signal_process(job, new, Signal::SIGTERM);
+    let exit = house.ended(job, new);
+    // Linux remembers the exit from 6.15 on; before, whether it is seen is a race with the parent.
+    assert!(matches!(exit, Exit::Code(3) | Exit::Lost), "{exit:?}");
+    assert!(exit == Exit::Code(3) || !kernel_remembers_exits());
+    eventually("it is reaped", || tree::process(new).is_none());
+    assert!(runs(old));
+    house.guardian.follow(job, new);
+    assert_eq!(house.ended(job, new), Exit::Lost, "it is gone");
+    house.end(job);
+}
+
+fn kernel_remembers_exits() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
+#[test]
+fn a_followed_successor_is_reported_after_its_predecessor_has_gone() {
+    let house = House::new();
+    let (job, _, new) = hand_over(&house, "exit 0");
+    assert_eq!(house.exited(job).0, Exit::Code(0));
+    house.guardian.follow(job, new);
+    let keeper = house.guardian.keeper(job).expect("a keeper");
+    eventually("the keeper is its parent", || parent(new) == Some(keeper));
+    house.guardian.signal_process(job, new, Signal::SIGTERM);
+    assert_eq!(house.ended(job, new), Exit::Code(3));
+    // Its child is still there, and the keeper with it.
+    assert!(runs(keeper));
+    house.guardian.kill(job);
+    house.tree_gone(job);
+}
+
+#[test]
+fn the_end_of_a_followed_process_comes_before_that_of_its_tree() {
+    let house = House::new();
+    for _ in 0..20 {
+        let (job, _, new) = hand_over(&house, "exec sleep $0");
+        house.guardian.follow(job, new);
+        house.guardian.kill(job);
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            match house.next() {
+                Report::Exited { exit, .. } => came.push(("old", exit)),
+                Report::Ended { pid, exit, .. } if pid == new => came.push(("new", exit)),
+                other => panic!("{other:?}"),
+            }
+        }
+        came.sort_by_key(|(who, _)| *who);
+        assert_eq!(came, [("new", Exit::Signal(9)), ("old", Exit::Signal(9))]);
+        house.tree_gone(job);
+    }
+}
+
+#[test]
+fn nobody_but_the_jobs_own_processes_can_be_followed() {
+    let house = House::new();
+    let job = house.sh("sleep $0");
+    house.spawned(job);
+    for pid in [Pid::this(), Pid::from_raw(1), Pid::from_raw(i32::MAX)] {
+        house.guardian.follow(job, pid);
+        assert_eq!(house.ended(job, pid), Exit::Lost);
+    }
+    house.end(job);
+}
+
+#[test]
+fn after_kill_9_of_a_keeper_whoever_was_followed_is_lost() {
+    let house = House::new();
+    let (job, _, new) = hand_over(&house, "exec sleep $0");
+    house.guardian.follow(job, new);
+    let keeper = house.guardian.keeper(job).expect("a keeper");
+    kill(keeper, Signal::SIGKILL).expect("killed");
+    assert_eq!(house.exited(job).0, Exit::Lost);
+    assert_eq!(house.ended(job, new), Exit::Lost);
+    house.tree_gone(job);
+    assert!(!runs(new));
+}
+
+#[test]
+fn what_the_old_server_leaves_can_be_killed_without_its_successor() {
+    let house = House::new();
+    for (then, exit, alive) in [
+        ("exec sleep $0", Exit::Signal(9), 8),
+        ("exit 0", Exit::Code(0), 7),
+    ] {
+        // Two shells with a sleep each, of which one is no descendant of the old one any more, and a sleep.
+        let left = "setsid sh -c 'sleep $0; :' $0 & ( env -i setsid sh -c 'sleep $0; :' $0 & ); sleep $0 &";
+        let (job, old, new) = hand_over(&house, &format!("{left} {then}"));
+        eventually("all run", || house.tag.alive().len() == alive);
+        house.guardian.kill_except(job, new);
+        assert_eq!(house.exited(job).0, exit);
+        eventually("the successor and its child are left", || {
+            house.tag.alive().len() == 2
+        });
+        assert!(runs(new) && !runs(old));
+        assert_eq!(parent(new), house.guardian.keeper(job));
+        house.guardian.signal_process(job, new, Signal::SIGHUP);
+        house.wait_for_output(job, "hup");
+        house.guardian.follow(job, new);
+        house.guardian.signal_process(job, new, Signal::SIGTERM);
+        assert_eq!(house.ended(job, new), Exit::Code(3));
+        house.guardian.kill_except(job, new);
+        house.tree_gone(job);
+        assert!(house.tag.alive().is_empty(), "whom to keep was gone");
+    }
+}
+
+#[test]
+fn a_hand_shake_is_reported_only_if_the_keeper_is_the_parent() {
+    let house = House::new();
+    let (job, _, new) = hand_over(
+        &house,
+        "trap 'echo greeted' USR1; while :; do sleep 0.01; done",
+    );
+    house.guardian.signal_process(job, new, Signal::SIGUSR2);
+    house.wait_for_output(job, "greeted");
+    house.nothing_is_reported();
+    house.guardian.signal(job, Signal::SIGKILL, Target::Main);
+    house.exited(job);
+    let keeper = house.guardian.keeper(job);
+    eventually("the keeper is its parent", || parent(new) == keeper);
+    house.guardian.signal_process(job, new, Signal::SIGUSR2);
+    // What sends it is a shell's own `kill`, so the successor itself.
+    let by = match house.next() {
+        Report::Signalled {
+            job: of,
+            signal: Signal::SIGUSR1,
+            by,
+        } if of == job => by,
+        other => panic!("not Signalled: {other:?}"),
+    };
+    assert_eq!(by, new);
+    assert!(keeper.is_some_and(runs));
+    house.guardian.kill(job);
+    house.tree_gone(job);
+}
+
+/// `cargo test --release --test it follow_cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn follow_cost() {
+    let (send, reports) = channel();
+    let printed = Printed::default();
+    let guardian = Guardian::start_with(
+        Path::new(DEVWATCH),
+        Box::new(printed.clone()),
+        move |report| drop(send.send((Instant::now(), report))),
+        None,
+    )
+    .expect("a guardian");
+    let mut times = Vec::new();
+    for run in 0..200 {
+        let job = JobId(run);
+        guardian
+            .spawn(
+                job,
+                spec(["sh", "-c", "sleep 31 & echo $! up; exec sleep 31"]),
+            )
+            .expect("asked for");
+        eventually("up", || printed.text(job).contains("up"));
+        let text = printed.text(job);
+        let pid = Pid::from_raw(
+            text.split(' ')
+                .next()
+                .and_then(|pid| pid.parse().ok())
+                .expect("a pid"),
+        );
+        guardian.follow(job, pid);
+        std::thread::sleep(Duration::from_millis(5));
+        let began = Instant::now();
+        kill(pid, Signal::SIGKILL).expect("killed");
+        loop {
+            let (at, report) = reports.recv().expect("a report");
+            match report {
+                Report::Ended { exit, .. } => {
+                    assert_eq!(exit, Exit::Signal(9));
+                    times.push(at - began);
+                    guardian.kill(job);
+                }
+                Report::TreeGone { .. } => break,
+                _ => {}
+            }
+        }
+    }
+    times.sort();
+    println!(
+        "kill -9 to Ended: p50 {:?} p95 {:?} max {:?}",
+        times[100], times[190], times[199]
+    );
 }
 
 // ---------------------------------------------------------------- who is killed
