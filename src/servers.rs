@@ -632,7 +632,11 @@ impl Servers {
         // A successor that the server has forked got neither our environment nor our pipes.
         let by = match &server.ready.by {
             ReadyBy::Log(_) | ReadyBy::Notify if forked => &ReadyBy::Accepting,
-            by => by,
+            by @ (ReadyBy::Accepting
+            | ReadyBy::Log(_)
+            | ReadyBy::Http(_)
+            | ReadyBy::Notify
+            | ReadyBy::Delay(_)) => by,
         };
         let members = move || {
             if forked {

@@ -359,14 +359,14 @@ impl Supervisor {
             stage: Stage::Starting(starting),
             ..
         }) = &mut self.next
+            && starting.server.job == job
+            && !starting.listening
         {
-            if starting.server.job == job && !starting.listening {
-                listens = true;
-                starting.listening = true;
-                if self.silent {
-                    // It listens after all: it has to prove that it accepts, and gets the time for it.
-                    starting.ready_by = starting.server.started_at + timeout.unwrap_or_default();
-                }
+            listens = true;
+            starting.listening = true;
+            if self.silent {
+                // It listens after all: it has to prove that it accepts, and gets the time for it.
+                starting.ready_by = starting.server.started_at + timeout.unwrap_or_default();
             }
         }
         if listens && self.silent {

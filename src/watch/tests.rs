@@ -777,6 +777,9 @@ fn the_kernels_own_overflow_is_made_up_for() {
     let pid = nix::unistd::Pid::from_raw(child.0.id().cast_signed());
     let signal = |signal| nix::sys::signal::kill(pid, signal).expect("signal");
     assert!(lines.any(|line| line.contains("ready")));
+    // From here on its content is known; before, a busy machine may not have come to read it.
+    write(&root, "hot", "y");
+    assert_eq!(lines.next().as_deref(), Some("hot Modified"));
     signal(nix::sys::signal::Signal::SIGSTOP);
     for n in 0..20_000 {
         let (from, to) = if n % 2 == 0 {
