@@ -22,7 +22,7 @@ use crate::restart::sockets::Held;
 use crate::rules::{self, By, Changed};
 use crate::servers::Servers;
 use crate::state::State;
-use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Target};
+use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Target, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
 use crate::watch::{self, ChangeSet, Seen, Watcher};
@@ -522,6 +522,15 @@ impl Performer {
                 .as_ref()
                 .map_or("SIGTERM", |server| server.stop.signal.as_str()),
             url: self.servers.url(),
+            connections: if let Report::Overdue {
+                who: Who::Server(generation),
+                ..
+            } = report
+            {
+                self.servers.connections(*generation)
+            } else {
+                0
+            },
             last,
             clock: &|instant| plain::time_of_day(instant.elapsed()),
         };

@@ -126,6 +126,8 @@ pub struct Names<'a> {
     pub stop_signal: &'static str,
     /// Where the server answers, once it does.
     pub url: Option<String>,
+    /// How many clients the server in question still has, where it has not drained in time.
+    pub connections: usize,
     /// The last lines that the server in question printed, oldest first.
     pub last: &'a [String],
     /// Turns an instant into a time of day.
@@ -173,8 +175,17 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
                 serving.generation
             )]
         }
-        Report::Draining { generation, old } => {
-            vec![format!("note: gen {generation} accepts, gen {old} drains")]
+        Report::Draining {
+            generation,
+            old,
+            pid,
+            limit,
+        } => {
+            let pid = pid.map_or_else(String::new, |pid| format!("pid={pid} "));
+            let limit = duration(*limit);
+            vec![format!(
+                "note: gen {generation} accepts, gen {old} drains ({pid}limit={limit})"
+            )]
         }
         Report::TookOver { generation, pid } => {
             vec![format!(
@@ -184,8 +195,9 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
         Report::Overdue { who, after } => {
             let name = name_of(*who, names);
             vec![format!(
-                "note: {name} still drains after {}; sent {}",
+                "note: {name} still drains after {} (connections={}); sent {}",
                 duration(*after),
+                names.connections,
                 names.stop_signal
             )]
         }
@@ -432,6 +444,7 @@ mod tests {
             rules: vec!["build", "the assets"],
             stop_signal: "SIGTERM",
             url: Some("http://127.0.0.1:8080/".to_owned()),
+            connections: 3,
             last: &last,
             clock: &|_| "14:02:11".to_owned(),
         };
@@ -600,6 +613,22 @@ mod tests {
             note: waiting for a change"#]],
         );
         let who = Who::Server(GenerationId(12));
+        check(
+            Report::Overdue {
+                who,
+                after: Duration::from_secs(5),
+            },
+            expect!["note: gen 12 still drains after 5.00s (connections=3); sent SIGTERM"],
+        );
+        check(
+            Report::Draining {
+                generation: GenerationId(18),
+                old: GenerationId(17),
+                pid: Some(48213),
+                limit: Duration::from_secs(5),
+            },
+            expect!["note: gen 18 accepts, gen 17 drains (pid=48213 limit=5.00s)"],
+        );
         check(
             Report::Killed {
                 who,

@@ -23,6 +23,7 @@ use crate::event_loop::Input;
 use crate::process::{self, Guardian, Spec, tree};
 use crate::restart::contract::{Adopt, Contract};
 use crate::restart::environment::{self, ServerEnv};
+use crate::restart::evidence;
 use crate::restart::notify_socket::NotifySocket;
 use crate::restart::ready::{self, Probe, ReadyReport};
 use crate::restart::sockets::{self, Held, HeldView};
@@ -89,6 +90,20 @@ impl Servers {
     /// Where the server answers, as far as that is known.
     pub fn url(&self) -> Option<String> {
         self.url.clone()
+    }
+
+    /// How many clients are connected to a generation.
+    pub fn connections(&self, number: GenerationId) -> usize {
+        let Some(old) = self.generations.values().find(|g| g.number == number) else {
+            return 0;
+        };
+        let Some(pid) = old.pid else { return 0 };
+        let addresses = old.sockets.addresses.iter();
+        let tcp = addresses.filter_map(|address| match address {
+            config::Address::Tcp(address) => Some(*address),
+            config::Address::Unix(_) => None,
+        });
+        evidence::connections(&subtree(pid), &tcp.collect::<Vec<_>>())
     }
 
     /// The last lines of a generation that has gone down, if it was the last one to do so.

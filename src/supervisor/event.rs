@@ -404,6 +404,10 @@ pub enum Report {
         generation: GenerationId,
         /// The old one.
         old: GenerationId,
+        /// Its main process.
+        pid: Option<Pid>,
+        /// How long it may take.
+        limit: Duration,
     },
     /// The server handed over by itself: somebody else had asked it to.
     TookOver {

@@ -427,6 +427,8 @@ impl Supervisor {
         self.report(Report::Draining {
             generation,
             old: old.generation,
+            pid: old.pid,
+            limit: drain,
         });
     }
 

@@ -93,7 +93,9 @@ fn report(report: &Report) -> String {
             format!("down gen {generation} {how} {}", retry_words(retry))
         }
         Report::Interim(serving) => format!("interim {}", serving_words(serving)),
-        Report::Draining { generation, old } => {
+        Report::Draining {
+            generation, old, ..
+        } => {
             format!("gen {generation} accepts, gen {old} drains")
         }
         Report::TookOver { generation, pid } => format!("took over gen {generation} pid {pid}"),
