@@ -14,6 +14,7 @@ mod command_line;
 mod edits;
 mod faults;
 mod guardian;
+mod hand_over;
 mod hold;
 mod kill;
 mod loop_projects;

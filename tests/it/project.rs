@@ -10,6 +10,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -597,6 +598,64 @@ pub fn built_example(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A server of `examples/hot`, built once for all tests.
+pub fn hot_server(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--quiet", "--locked", "--bins", "--target-dir"])
+            .arg(&target)
+            .current_dir(package().join("examples/hot"));
+        succeed(cargo);
+        target.join("debug")
+    });
+    folder.join(name)
+}
+
+/// A server of `examples/hot-go`, built once for all tests. None: there is no Go, which has been said.
+pub fn hot_go_server(name: &str) -> Option<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if !have("go") {
+        return None;
+    }
+    let folder = BUILT.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hot-go");
+        fs::create_dir_all(&folder).expect("a folder");
+        for arguments in [
+            &["mod", "download"][..],
+            &["build", "-buildvcs=false", "-o"],
+        ] {
+            let mut go = Command::new("go");
+            go.args(arguments)
+                .current_dir(package().join("examples/hot-go"));
+            if arguments[0] == "build" {
+                // A folder, by its end: each program gets its own name in it.
+                go.arg(folder.join("")).arg("./cmd/...");
+            }
+            succeed(go);
+        }
+        folder
+    });
+    Some(folder.join(name))
+}
+
+/// Where this package is.
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a command to its good end.
+fn succeed(mut command: Command) {
+    let output = command.stdin(Stdio::null()).output().expect("it runs");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Whether a tool is there. Skipping prints why; under DEVWATCH_REQUIRE_ALL a skip is a failure.
