@@ -1085,10 +1085,13 @@ fn regex_error(error: &regex::Error) -> String {
 
 /// A program that runs the server below itself and does not pass signals on, and what to write instead.
 fn in_between(run: &Command) -> Option<(&'static str, &'static str)> {
-    let argv = match run {
-        Command::Shell(_) => run.argv(),
-        Command::Argv(argv) => argv.clone(),
-    };
+    let mut argv = run.argv();
+    if let Command::Shell(_) = run
+        && let Some(line) = argv.last().and_then(|line| line.strip_prefix("exec "))
+    {
+        // The shell gives way to it, so it is what counts.
+        argv = shlex::split(line).unwrap_or_default();
+    }
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
     let program = words
         .first()
