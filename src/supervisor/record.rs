@@ -584,10 +584,27 @@ impl Supervisor {
     pub(super) fn asked_to_quit(&mut self, now: Instant, code: i32) {
         if self.quit.is_none() {
             self.quit = Some(Quit { code, done: false });
+            self.end_drains(now);
             return;
         }
         for leaving in &mut self.leaving {
             leaving.kill(now, &mut self.effects);
+        }
+    }
+
+    /// Whoever drains gets no longer than anybody who is told to stop: its successor goes as well.
+    fn end_drains(&mut self, now: Instant) {
+        let grace = self
+            .policy
+            .server
+            .as_ref()
+            .map_or(STOP_GRACE, |policy| policy.stop_timeout);
+        for leaving in &mut self.leaving {
+            match leaving.stage {
+                Going::Draining => leaving.until = now,
+                Going::Stopping => leaving.until = leaving.until.min(now + grace),
+                Going::Killed => {}
+            }
         }
     }
 }
