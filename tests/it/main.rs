@@ -15,6 +15,7 @@ mod edits;
 mod faults;
 mod guardian;
 mod hand_over;
+mod hand_over_faults;
 mod hold;
 mod kill;
 mod loop_projects;
