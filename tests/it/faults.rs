@@ -390,7 +390,7 @@ fn a_stopped_server_can_be_told_to_go() {
 fn a_server_that_never_accepts_on_a_held_socket_is_killed_at_its_ready_timeout() {
     let port = free_port();
     let project = Project::scripted(
-        &format!("listen = \"127.0.0.1:{port}\"\nready = {{ timeout = \"1s\" }}"),
+        &format!("listen = \"127.0.0.1:{port}\"\nready = {{ timeout = \"3s\" }}"),
         &["tree", "listen", "fd", "wait"],
     );
     let mut devwatch = project.devwatch(&[]);
@@ -398,7 +398,7 @@ fn a_server_that_never_accepts_on_a_held_socket_is_killed_at_its_ready_timeout()
     assert!(end.contains(" end crashed "), "{end}");
     assert_eq!(field(&end, "serving"), Some("none"), "{end}");
     assert!(
-        end.contains(r#" reason="did not accept within 1 s; killed""#),
+        end.contains(r#" reason="did not accept within 3 s; killed""#),
         "{end}"
     );
     let devwatch_alone = || project.processes().len() == 1;
