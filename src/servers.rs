@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -265,10 +265,14 @@ impl Servers {
         else {
             return;
         };
+        // Opened at once: the process may be about to go.
+        let Ok(program) = program_of(pid, &artefact) else {
+            return;
+        };
         let sender = self.sender.clone();
         // An artefact of many megabytes takes its time.
         thread::spawn(move || {
-            if copy_program(pid, &artefact, &good).is_ok() {
+            if copy_program(program, &good).is_ok() {
                 let _ = sender.send(Input::Kept(job));
             }
         });
@@ -787,9 +791,8 @@ fn good_program(config: &Config) -> Option<PathBuf> {
     )
 }
 
-/// Copies what `pid` executes to `good`, if that is or was the artefact. The copy is a reflink where the filesystem
-/// can, and is there whole or not at all.
-fn copy_program(pid: Pid, artefact: &Path, good: &Path) -> io::Result<()> {
+/// What `pid` executes, if that is or was the artefact.
+fn program_of(pid: Pid, artefact: &Path) -> io::Result<File> {
     let link = format!("/proc/{pid}/exe");
     let runs = fs::read_link(&link)?;
     let runs = runs.as_os_str().as_encoded_bytes();
@@ -800,9 +803,16 @@ fn copy_program(pid: Pid, artefact: &Path, good: &Path) -> io::Result<()> {
     if runs != known.as_os_str().as_encoded_bytes() {
         return Err(io::Error::other("it executes something else"));
     }
+    File::open(link)
+}
+
+/// Copies a program to `good`. The copy is there whole or not at all.
+fn copy_program(mut program: File, good: &Path) -> io::Result<()> {
     fs::create_dir_all(good.parent().unwrap_or(Path::new("/")))?;
     let beside = good.with_extension("new");
-    fs::copy(link, &beside)?;
+    let mut copy = File::create(&beside)?;
+    io::copy(&mut program, &mut copy)?;
+    copy.set_permissions(program.metadata()?.permissions())?;
     fs::rename(beside, good)
 }
 

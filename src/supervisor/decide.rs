@@ -225,6 +225,7 @@ impl Supervisor {
         }
         self.policy = policy;
         self.good = None;
+        self.keeping = None;
         self.broken = None;
         self.effects.push(Effect::Configure);
         if self.policy.server.is_none() {
@@ -379,8 +380,13 @@ impl Supervisor {
         };
         let due = self.due(replaced);
         if due >= Then::Restart {
-            match self.way(due) {
-                Way::Hot(_) if self.swapping() => return false,
+            let way = self.way(due);
+            if matches!(way, Way::Hot(_)) && self.swapping() {
+                return false;
+            }
+            // It serves until it is replaced by something that nobody has seen work yet.
+            self.keep_serving();
+            match way {
                 Way::Hot(mode) => self.hand_over(now, mode),
                 Way::Cold(reason) => self.go_cold(now, now, reason),
             }
@@ -411,9 +417,9 @@ impl Supervisor {
         match &self.serving {
             None => Way::Cold(None),
             Some(_) if self.silent => Way::Cold(Some("it listens nowhere".to_owned())),
-            Some(server) if server.tainted => {
-                Way::Cold(Some("its last hand-over failed".to_owned()))
-            }
+            Some(Server {
+                tainted: Some(why), ..
+            }) => Way::Cold(Some((*why).to_owned())),
             Some(_) => Way::Hot(hot.mode),
         }
     }
@@ -585,7 +591,7 @@ impl Supervisor {
         if let Stage::Starting(Starting { server, .. }) = &mut stage {
             if let Some(good) = good {
                 server.started_with = good;
-                server.tainted = true;
+                server.tainted = Some("the last good build stood in for a broken one");
                 server.kept = true;
             }
             let Server {
@@ -600,15 +606,23 @@ impl Supervisor {
         self.next.as_mut().expect("waiting in next").stage = stage;
     }
 
-    /// A server that has been ready for a while has proven itself: its program is what a broken one gives way to.
+    /// A server that has been ready for a while has proven itself.
     fn keep(&mut self, now: Instant) {
-        let Some((job, _)) = self.to_be_kept().filter(|(_, at)| now >= *at) else {
+        if self.to_be_kept().is_some_and(|(_, at)| now >= at) {
+            self.keep_serving();
+        }
+    }
+
+    /// The program of what serves is what a broken one gives way to.
+    fn keep_serving(&mut self) {
+        let Some(server) = self.serving.as_mut().filter(|server| !server.kept) else {
             return;
         };
-        let server = self.serving.as_mut().expect("it is to be kept");
         server.kept = true;
-        if !server.started_with.is_empty() && self.good.as_ref() != Some(&server.started_with) {
-            self.effects.push(Effect::Keep { job });
+        let made_from = &server.started_with;
+        if !made_from.is_empty() && self.good.as_ref() != Some(made_from) {
+            self.keeping = Some((server.job, made_from.clone()));
+            self.effects.push(Effect::Keep { job: server.job });
         }
     }
 
@@ -623,7 +637,7 @@ impl Supervisor {
             started_at: now,
             ready_at: None,
             started_with: self.outputs.finals.clone(),
-            tainted: false,
+            tainted: None,
             kept: false,
         };
         let owed = std::mem::take(&mut self.owed.then);

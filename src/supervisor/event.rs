@@ -175,7 +175,7 @@ pub enum Effect {
         /// Not from what the rules have made: from the program that was kept last.
         last_good: bool,
     },
-    /// Keep the program of this server: it has proven itself.
+    /// Keep the program of this server: it works, or worked until now.
     Keep {
         /// Its job number.
         job: JobId,

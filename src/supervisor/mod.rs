@@ -65,6 +65,8 @@ pub struct Supervisor {
     crashes: Crashes,
     /// What the program was made from that was kept last.
     good: Option<Digests>,
+    /// Whose program is being kept, and what that was made from.
+    keeping: Option<(JobId, Digests)>,
     /// It died young: the next start is that of the last good program.
     fallen: Option<Fallen>,
     /// It was alive at its ready timeout and listened nowhere: its successors need not wait that long.
@@ -95,6 +97,7 @@ impl Supervisor {
             stale_since: None,
             crashes: Crashes::new(),
             good: None,
+            keeping: None,
             fallen: None,
             silent,
             quit: None,

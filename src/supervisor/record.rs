@@ -64,8 +64,8 @@ impl Supervisor {
                 }
             }
             Event::Kept(job) => {
-                if let Some(server) = self.serving.as_ref().filter(|server| server.job == job) {
-                    self.good = Some(server.started_with.clone());
+                if let Some((_, made_from)) = self.keeping.take_if(|(kept, _)| *kept == job) {
+                    self.good = Some(made_from);
                 }
             }
             Event::Refused(job, reason) => self.refused(now, job, reason),
@@ -505,7 +505,9 @@ impl Supervisor {
         let still = self.serving.as_ref().map(|serving| serving.generation);
         if let Some(old) = &mut self.serving {
             // A server that forks itself may have been left deaf or unwilling by the attempt.
-            old.tainted |= mode == HotMode::SelfFork;
+            if mode == HotMode::SelfFork {
+                old.tainted = Some("its last hand-over failed");
+            }
             let hot = self.policy.server.as_ref().and_then(|policy| policy.hot);
             if hot.is_some_and(|hot| hot.cold_on_failure) {
                 if built {
@@ -599,7 +601,8 @@ impl Supervisor {
             .server
             .as_ref()
             .map_or(STOP_GRACE, |policy| policy.stop_timeout);
-        for leaving in &mut self.leaving {
+        let servers = |leaving: &&mut Leaving| matches!(leaving.who, Who::Server(_));
+        for leaving in self.leaving.iter_mut().filter(servers) {
             match leaving.stage {
                 Going::Draining => leaving.until = now,
                 Going::Stopping => leaving.until = leaving.until.min(now + grace),

@@ -121,8 +121,8 @@ pub(super) struct Server {
     pub(super) ready_at: Option<Instant>,
     /// The final outputs it was started with.
     pub(super) started_with: Digests,
-    /// It cannot hand over any more: it tried once and failed, or is only a stopgap.
-    pub(super) tainted: bool,
+    /// Why it cannot hand over any more: it tried once and failed, or is only a stopgap.
+    pub(super) tainted: Option<&'static str>,
     /// Its program has been kept, or is about to be.
     pub(super) kept: bool,
 }

@@ -315,20 +315,20 @@ fn a_server_that_ignores_its_stop_signal_is_killed_after_its_grace() {
         build_and_serve(),
         &script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.5  exited 1 0               -> inspect 1
-        0.5  gone 1                   ->
-        0.5  produced 1 7             -> start 2 gen 1
-        0.5  spawned 2                ->
-        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
-        1    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
-        1.4  exited 3 0               -> inspect 3
-        1.4  produced 3 8             -> stop 2
-        6.4                           -> kill 2, [killed gen 1 after 5s]
-        7    exited 2 -9              ->
-        7    gone 2                   -> start 4 gen 2
-        7.1  ready 4                  -> [end 2 serving gen 2 hold Proven]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.5  exited 1 0               -> inspect 1
+            0.5  gone 1                   ->
+            0.5  produced 1 7             -> start 2 gen 1
+            0.5  spawned 2                ->
+            0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+            1    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            1.4  exited 3 0               -> inspect 3
+            1.4  produced 3 8             -> keep 2, stop 2
+            6.4                           -> kill 2, [killed gen 1 after 5s]
+            7    exited 2 -9              ->
+            7    gone 2                   -> start 4 gen 2
+            7.1  ready 4                  -> [end 2 serving gen 2 hold Proven]
+        "#]],
     );
 }
 
@@ -665,7 +665,7 @@ fn a_change_while_the_old_server_stops_lets_the_restart_finish_first() {
             3.65 spawned 4                -> run 5 rule 0
             3.7  ready 4                  -> [interim gen 2 hold Proven]
             3.9  exited 5 0               -> inspect 5
-            3.9  produced 5 9             -> stop 4
+            3.9  produced 5 9             -> keep 4, stop 4
             4    exited 4 0               -> stop 4 tree
             4    gone 4                   -> start 6 gen 3
             4.1  ready 6                  -> [end 3 serving gen 3 hold Proven]
@@ -722,7 +722,7 @@ fn what_was_made_before_a_cycle_was_superseded_still_reaches_whom_it_feeds() {
             1.5  exited 7 0               -> inspect 7
             1.5  produced 7 8             -> run 8 rule 2
             1.6  exited 8 0               -> inspect 8
-            1.6  produced 8 8             -> stop 4
+            1.6  produced 8 8             -> keep 4, stop 4
         "#]],
     );
 }
@@ -765,24 +765,24 @@ fn rules_run_top_to_bottom_and_new_outputs_dirty_the_rules_they_feed() {
         policy,
         script,
         expect![[r#"
-        0    began                    -> [begin 1 start], run 1 rule 0
-        0.1  exited 1 0               -> inspect 1
-        0.1  produced 1 5             -> run 2 rule 1
-        0.2  exited 2 0               -> inspect 2
-        0.2  produced 2 6             -> start 3 gen 1
-        0.3  ready 3                  -> [end 1 serving gen 1 first Proven]
-        1    changed 0 - x.proto      -> [begin 2 x.proto], run 4 rule 0
-        1.1  exited 4 0               -> inspect 4
-        1.1  produced 4 55 1          -> run 5 rule 1
-        1.2  exited 5 0               -> inspect 5
-        1.2  produced 5 66            -> stop 3
-        1.3  gone 3                   -> start 6 gen 2
-        1.4  ready 6                  -> [end 2 serving gen 2 hold Proven]
-        2    changed 2 - a.css        -> [begin 3 a.css], [end 3 ok]
-        3    changed 0 - x.proto      -> [begin 4 x.proto], run 7 rule 0
-        3.1  exited 7 0               -> inspect 7
-        3.1  produced 7 55            -> [end 4 ok]
-    "#]],
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.1  exited 1 0               -> inspect 1
+            0.1  produced 1 5             -> run 2 rule 1
+            0.2  exited 2 0               -> inspect 2
+            0.2  produced 2 6             -> start 3 gen 1
+            0.3  ready 3                  -> [end 1 serving gen 1 first Proven]
+            1    changed 0 - x.proto      -> [begin 2 x.proto], run 4 rule 0
+            1.1  exited 4 0               -> inspect 4
+            1.1  produced 4 55 1          -> run 5 rule 1
+            1.2  exited 5 0               -> inspect 5
+            1.2  produced 5 66            -> keep 3, stop 3
+            1.3  gone 3                   -> start 6 gen 2
+            1.4  ready 6                  -> [end 2 serving gen 2 hold Proven]
+            2    changed 2 - a.css        -> [begin 3 a.css], [end 3 ok]
+            3    changed 0 - x.proto      -> [begin 4 x.proto], run 7 rule 0
+            3.1  exited 7 0               -> inspect 7
+            3.1  produced 7 55            -> [end 4 ok]
+        "#]],
     );
 }
 
@@ -1186,7 +1186,7 @@ fn a_change_during_a_drain_waits_for_the_old_process_to_go() {
             5.6  changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go], run 5 rule 0
             6    exited 5 0               -> inspect 5
             6    produced 5 9             ->
-            7    gone 2                   -> [interim gen 2 hot(overlap) Proven], start 6 gen 3
+            7    gone 2                   -> [interim gen 2 hot(overlap) Proven], keep 4, start 6 gen 3
             7.1  spawned 6                ->
             7.2  ready 6                  -> retire 4, [gen 3 accepts, gen 2 drains]
             7.3  gone 4                   -> [end 3 serving gen 3 hot(overlap) Proven]
@@ -1220,7 +1220,7 @@ fn a_hand_over_that_somebody_else_asked_for_is_recognised() {
             5    took-over 2              -> recognise 2 as 3 gen 2 pid 777, [took over gen 2 pid 777]
             6    changed 0 - a.go         -> [begin 2 a.go], run 4 rule 0
             6.4  exited 4 0               -> inspect 4
-            6.4  produced 4 8             -> hand-over 3 to 5 gen 3
+            6.4  produced 4 8             -> keep 3, hand-over 3 to 5 gen 3
             6.5  spawned 5                ->
             6.6  ready 5                  -> retire 3, [gen 3 accepts, gen 2 drains]
             6.7  gone 3                   -> [end 2 serving gen 3 hot(selffork) Proven]

@@ -460,6 +460,14 @@ impl Devwatch {
         }
     }
 
+    /// The lines that have come so far and were not used up.
+    pub fn rest(&mut self) -> Vec<String> {
+        while let Ok((_, line)) = self.lines.try_recv() {
+            self.take(line);
+        }
+        self.seen.drain(..).collect()
+    }
+
     fn take(&mut self, line: String) {
         self.transcript.push(line.clone());
         self.seen.push_back(line);
