@@ -818,6 +818,29 @@ fn an_orphan_of_endless_signals_its_keeper_and_everybody_lives() {
     orphan(server, "endless");
 }
 
+#[test]
+fn an_orphan_of_grace_gives_up_and_everybody_else_lives() {
+    let Some(server) = go("grace") else { return };
+    let mut running = Setup {
+        server,
+        listen: false,
+        plain: PATIENT,
+        hot: "preset = \"grace\"",
+    }
+    .start();
+    running.save("v2;delay=700ms");
+    running.devwatch.line("v2: starts");
+    kill(Pid::from_raw(running.pid), Signal::SIGKILL).expect("the old server is there");
+    // It has remembered its parent's number, cannot signal it, and exits. Then what was built is started afresh.
+    let end = running.devwatch.line(" end serving ");
+    running.pid = number(&end, "pid");
+    running.is_what_serves();
+    running.answers("v2");
+    running.generation = number(&end, "gen");
+    running.swaps("v3", &["restart=hot", "mode=self"]);
+    running.ends();
+}
+
 // --- the end, in the middle of it ---
 
 fn never_drains(drain: &str) -> Hot {
