@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,13 +36,13 @@ pub enum Accepting {
     No,
     /// This one has it open, as every process does that inherited it; nothing shows that it waits for connections.
     Open(Pid),
-    /// This one has it open and waits in poll or select, or uses io_uring: on what is not visible. Ask
+    /// This one has it open and waits in poll or select, on what could not be read, or uses io_uring. Ask
     /// [`AttributedProbe`].
     Unclear(Pid),
     /// An epoll descriptor of this one waits for input on it. Go and tokio register when they *bind*, which may be
     /// long before they accept, so a caller that is about to stop an old server asks [`AttributedProbe`] too.
     Registered(Pid),
-    /// A thread of this one sits in `accept` on it.
+    /// A thread of this one sits in `accept` on it, or in poll or select for its input.
     By(Pid),
 }
 
@@ -85,7 +86,15 @@ pub fn accepting(pids: &[Pid], inodes: &[u64]) -> Vec<Accepting> {
                 Some(Waits::Accept(fd)) => {
                     accepted.extend(files.get(&fd).and_then(|file| file.socket()))
                 }
-                Some(Waits::Poll) => polls = true,
+                Some(Waits::Poll(set)) => {
+                    polls = true;
+                    let waits = set.inputs(&mut |at, buffer| read_memory(pid, at, buffer));
+                    accepted.extend(
+                        waits
+                            .iter()
+                            .filter_map(|fd| files.get(fd).and_then(|file| file.socket())),
+                    );
+                }
                 None => {}
             }
         }
@@ -364,8 +373,71 @@ pub fn epoll_inputs(fdinfo: &str) -> BTreeSet<u64> {
 pub enum Waits {
     /// accept or accept4 on this descriptor.
     Accept(i32),
-    /// poll, select or one of their kind.
-    Poll,
+    /// poll, select or one of their kind, for these descriptors.
+    Poll(WaitSet),
+}
+
+/// The descriptors that a thread in poll or select waits for: where its own memory says so.
+///
+/// A connection of ours would tell too, in the end: but a server that waits beside an older one for the same socket
+/// loses it every time, because who has just accepted stands first in the kernel's queue again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitSet {
+    /// An array of `struct pollfd`.
+    Array {
+        /// Its address.
+        at: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// An `fd_set` to read from.
+    Bits {
+        /// Its address; 0 is none.
+        at: u64,
+        /// One more than the highest descriptor in it.
+        count: u64,
+    },
+}
+
+impl WaitSet {
+    /// Descriptors for whose input the thread waits. `read` fills a buffer from an address, or says that it cannot.
+    pub fn inputs(self, read: &mut dyn FnMut(u64, &mut [u8]) -> bool) -> Vec<i32> {
+        // More is no server's accept loop, and the numbers come from another process.
+        const MOST: u64 = 4096;
+        const POLLIN: i16 = libc::POLLIN;
+        match self {
+            WaitSet::Array { count, .. } | WaitSet::Bits { count, .. } if count > MOST => {
+                Vec::new()
+            }
+            WaitSet::Array { at, count } => {
+                let mut entries = vec![0; count as usize * 8];
+                if !read(at, &mut entries) {
+                    return Vec::new();
+                }
+                // int fd; short events; short revents
+                let entry = |entry: &[u8]| {
+                    let fd = i32::from_ne_bytes(entry[..4].try_into().ok()?);
+                    let events = i16::from_ne_bytes(entry[4..6].try_into().ok()?);
+                    (events & POLLIN != 0).then_some(fd)
+                };
+                entries.chunks_exact(8).filter_map(entry).collect()
+            }
+            WaitSet::Bits { at: 0, .. } => Vec::new(),
+            WaitSet::Bits { at, count } => {
+                // The kernel reads longs, little-endian ones in all but name: by longs it is right on both.
+                let mut longs = vec![0; (count as usize).div_ceil(64) * 8];
+                if !read(at, &mut longs) {
+                    return Vec::new();
+                }
+                let long = |long: &[u8]| u64::from_ne_bytes(long.try_into().unwrap_or_default());
+                let longs: Vec<u64> = longs.chunks_exact(8).map(long).collect();
+                (0..count as usize)
+                    .filter(|fd| longs[fd / 64] >> (fd % 64) & 1 == 1)
+                    .map(|fd| fd as i32)
+                    .collect()
+            }
+        }
+    }
 }
 
 /// What `/proc/PID/task/T/syscall` says of a thread; `None` when it runs or waits in anything else.
@@ -373,13 +445,20 @@ pub fn waits_in(syscall: &str) -> Option<Waits> {
     // 43 0x3 0x0 0x0 0x0 0x0 0x0 0x7ffd.. 0x7f..; "running"; "-1 0x7ffd.. 0x7f.." outside of a call
     let mut words = syscall.split_whitespace();
     let number: libc::c_long = words.next()?.parse().ok()?;
-    match kind_of(number)? {
-        Kind::Accept => {
-            let first = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
-            // The argument is a C int; what the upper half of the register holds is undefined.
-            Some(Waits::Accept((first & 0xffff_ffff) as u32 as i32))
+    let kind = kind_of(number)?;
+    let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    // What the upper half of the register holds is undefined where the argument is a C int.
+    const INT: u64 = 0xffff_ffff;
+    match kind {
+        Kind::Accept => Some(Waits::Accept((argument()? & INT) as u32 as i32)),
+        Kind::Poll => {
+            let (at, count) = (argument()?, argument()? & INT);
+            Some(Waits::Poll(WaitSet::Array { at, count }))
         }
-        Kind::Poll => Some(Waits::Poll),
+        Kind::Select => {
+            let (count, at) = (argument()? & INT, argument()?);
+            Some(Waits::Poll(WaitSet::Bits { at, count }))
+        }
     }
 }
 
@@ -666,22 +745,28 @@ fn parse_unix_row(line: &str) -> Option<UnixRow> {
 enum Kind {
     Accept,
     Poll,
+    Select,
 }
 
 #[cfg(target_os = "linux")]
 fn kind_of(number: libc::c_long) -> Option<Kind> {
     const ACCEPTS: &[libc::c_long] = &[libc::SYS_accept, libc::SYS_accept4];
-    const POLLS: &[libc::c_long] = &[libc::SYS_ppoll, libc::SYS_pselect6];
     // The older calls exist on x86 only; newer architectures never had them.
     #[cfg(target_arch = "x86_64")]
-    const OLD_POLLS: &[libc::c_long] = &[libc::SYS_poll, libc::SYS_select];
+    const POLLS: &[libc::c_long] = &[libc::SYS_ppoll, libc::SYS_poll];
     #[cfg(not(target_arch = "x86_64"))]
-    const OLD_POLLS: &[libc::c_long] = &[];
+    const POLLS: &[libc::c_long] = &[libc::SYS_ppoll];
+    #[cfg(target_arch = "x86_64")]
+    const SELECTS: &[libc::c_long] = &[libc::SYS_pselect6, libc::SYS_select];
+    #[cfg(not(target_arch = "x86_64"))]
+    const SELECTS: &[libc::c_long] = &[libc::SYS_pselect6];
     let is_in = |calls: &[libc::c_long]| calls.contains(&number);
     if is_in(ACCEPTS) {
         Some(Kind::Accept)
-    } else if is_in(POLLS) || is_in(OLD_POLLS) {
+    } else if is_in(POLLS) {
         Some(Kind::Poll)
+    } else if is_in(SELECTS) {
+        Some(Kind::Select)
     } else {
         None
     }
@@ -691,6 +776,14 @@ fn kind_of(number: libc::c_long) -> Option<Kind> {
 #[cfg(not(target_os = "linux"))]
 fn kind_of(_number: libc::c_long) -> Option<Kind> {
     None
+}
+
+/// Reads another process's memory, for which the kernel asks the same right as for its `syscall` file. False: it
+/// could not be read.
+fn read_memory(pid: Pid, at: u64, buffer: &mut [u8]) -> bool {
+    fs::File::open(format!("/proc/{pid}/mem"))
+        .and_then(|memory| memory.read_exact_at(buffer, at))
+        .is_ok()
 }
 
 /// A file of /proc; empty when it cannot be read, which is the same as not seeing.
@@ -838,8 +931,18 @@ Num       RefCount Protocol Flags    Type St Inode Path
             Some(Waits::Accept(5))
         );
         assert_eq!(
-            waits_in(&format!("{} 0x7 0x1", libc::SYS_ppoll)),
-            Some(Waits::Poll)
+            waits_in(&format!("{} 0x7f10 0x2 0x0", libc::SYS_ppoll)),
+            Some(Waits::Poll(WaitSet::Array {
+                at: 0x7f10,
+                count: 2
+            }))
+        );
+        assert_eq!(
+            waits_in(&format!("{} 0x9 0x7f20 0x0", libc::SYS_pselect6)),
+            Some(Waits::Poll(WaitSet::Bits {
+                at: 0x7f20,
+                count: 9
+            }))
         );
         assert_eq!(waits_in("running\n"), None);
         assert_eq!(waits_in("-1 0x7ffd1 0x7f2\n"), None);
@@ -868,6 +971,44 @@ Num       RefCount Protocol Flags    Type St Inode Path
                 File::parse(line);
             }
         }
+    }
+
+    #[test]
+    fn a_wait_set_tells_the_descriptors_it_reads_from() {
+        let mut entries = Vec::new();
+        for (fd, events) in [(5_i32, libc::POLLIN), (6, libc::POLLOUT), (7, libc::POLLIN)] {
+            entries.extend(fd.to_ne_bytes());
+            entries.extend(events.to_ne_bytes());
+            entries.extend([0, 0]);
+        }
+        let array = WaitSet::Array { at: 16, count: 3 };
+        let mut memory = |at: u64, buffer: &mut [u8]| {
+            buffer.copy_from_slice(&entries[..buffer.len()]);
+            at == 16
+        };
+        assert_eq!(array.inputs(&mut memory), [5, 7]);
+        let unreadable = WaitSet::Array { at: 8, count: 3 };
+        assert!(unreadable.inputs(&mut memory).is_empty());
+        let endless = WaitSet::Array {
+            at: 16,
+            count: u64::from(u32::MAX),
+        };
+        assert!(endless.inputs(&mut memory).is_empty());
+
+        let mut bits = |_, buffer: &mut [u8]| {
+            buffer.copy_from_slice(&(1_u64 << 3 | 1 << 9).to_ne_bytes());
+            true
+        };
+        assert_eq!(
+            WaitSet::Bits { at: 16, count: 10 }.inputs(&mut bits),
+            [3, 9]
+        );
+        assert_eq!(WaitSet::Bits { at: 16, count: 9 }.inputs(&mut bits), [3]);
+        assert!(
+            WaitSet::Bits { at: 0, count: 9 }
+                .inputs(&mut bits)
+                .is_empty()
+        );
     }
 
     #[test]
