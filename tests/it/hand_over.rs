@@ -864,6 +864,10 @@ fn ask_until_the_end(port: u16, close: Close, shared: &Shared) -> Tally {
         let sent = client.send(close);
         match sent.and_then(|()| client.receive()) {
             Ok(version) => {
+                if close == Close::Yes {
+                    // Falcore closes it without a word about that.
+                    client.stream = None;
+                }
                 tally.answers += 1;
                 shared.answers.fetch_add(1, Ordering::SeqCst);
                 tally.longest = tally.longest.max(begun.elapsed());
