@@ -1376,7 +1376,7 @@ stop = { signal = "SIGTREM" }
     }
 
     #[test]
-    fn hot_is_refused_by_this_version_while_its_keys_are_checked() {
+    fn the_keys_of_hot_are_checked() {
         check(
             r#"
 [server]
