@@ -325,10 +325,8 @@ fn ask(port: u16, tally: &Tally) {
                 }
             }
             Err(error) => {
-                let count = match error.kind() {
-                    std::io::ErrorKind::ConnectionRefused => &tally.refused,
-                    _ => &tally.lost,
-                };
+                let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
+                let count = if refused { &tally.refused } else { &tally.lost };
                 count.fetch_add(1, Ordering::SeqCst);
             }
         }

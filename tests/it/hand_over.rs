@@ -877,9 +877,10 @@ fn ask_until_the_end(port: u16, close: Close, shared: &Shared) -> Tally {
             }
             Err(error) => {
                 client.stream = None;
-                match error.kind() {
-                    ErrorKind::ConnectionRefused => tally.refused += 1,
-                    _ => tally.lost.push(error.to_string()),
+                if error.kind() == ErrorKind::ConnectionRefused {
+                    tally.refused += 1;
+                } else {
+                    tally.lost.push(error.to_string());
                 }
             }
         }
