@@ -202,7 +202,7 @@ fn check_hints_at_globs_that_match_less_than_they_seem_to() {
 }
 
 #[test]
-fn hot_is_refused_with_what_to_write_instead() {
+fn check_says_how_a_server_hands_over() {
     let project = Project::new();
     project.write(
         "devwatch.toml",
@@ -212,14 +212,17 @@ fn hot_is_refused_with_what_to_write_instead() {
         &project,
         &["check"],
         expect![[r#"
-            exit 2
-            error: this version of devwatch cannot restart hot yet
-             --> devwatch.toml:5:11
+            exit 0
+            config devwatch.toml
+              watch  *.go
+                     then restart
+              serve  ./x
+              hot    it forks its successor on SIGHUP
+            warning: "*.go" matches no file
+             --> devwatch.toml:2:10
               |
-            5 | restart = "hot"
-              |           ^^^^^ write "cold"
-              |
-            help: with `listen`, devwatch holds the socket and requests wait while the server restarts; [server.hot] may stay
+            2 | files = ["*.go"]
+              |          ^^^^^^ ignored folders do not count
         "#]],
     );
 }
@@ -546,85 +549,87 @@ fn help_and_version() {
         &project,
         &["-h"],
         expect![[r#"
-        exit 0
-        Rebuilds and restarts your server when you save, and proves that the new code is what answers
+            exit 0
+            Rebuilds and restarts your server when you save, and proves that the new code is what answers
 
-        Usage: devwatch [OPTIONS] [-- CMD...]
-               devwatch [OPTIONS] <COMMAND>
+            Usage: devwatch [OPTIONS] [-- CMD...]
+                   devwatch [OPTIONS] <COMMAND>
 
-        Commands:
-          check  Read the config, report every mistake in it, and say what was understood
-          init   Write a commented devwatch.toml for the project found here
-          help   Print this message or the help of the given subcommand(s)
+            Commands:
+              check  Read the config, report every mistake in it, and say what was understood
+              init   Write a commented devwatch.toml for the project found here
+              fds    Take on the sockets handed down a shell pipeline: stamp LISTEN_PID and become CMD
+              help   Print this message or the help of the given subcommand(s)
 
-        Arguments:
-          [CMD]...  Run CMD as the server, and restart it when any source changes; no config is read
+            Arguments:
+              [CMD]...  Run CMD as the server, and restart it when any source changes; no config is read
 
-        Options:
-          -c, --config <FILE>       Read this config; its paths count from the working directory
-          -C, --dir <DIR>           Change to DIR first
-              --as <KIND[:TARGET]>  Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
-              --plain               Print plain lines and read no keys, even on a terminal
-          -h, --help                Print help (see more with '--help')
-          -V, --version             Print version
+            Options:
+              -c, --config <FILE>       Read this config; its paths count from the working directory
+              -C, --dir <DIR>           Change to DIR first
+                  --as <KIND[:TARGET]>  Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
+                  --plain               Print plain lines and read no keys, even on a terminal
+              -h, --help                Print help (see more with '--help')
+              -V, --version             Print version
 
-        Examples:
-          devwatch                         in a Go, Rust, Node or Python project
-          devwatch -- ./server --port 80   this command, restarted on every save
-          devwatch --as go:./cmd/api       one of several programs
-          devwatch init                    write down what was detected, to change it
+            Examples:
+              devwatch                         in a Go, Rust, Node or Python project
+              devwatch -- ./server --port 80   this command, restarted on every save
+              devwatch --as go:./cmd/api       one of several programs
+              devwatch init                    write down what was detected, to change it
 
-        Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
-    "#]],
+            Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
+        "#]],
     );
     answers(
         &project,
         &["--help"],
         expect![[r#"
-        exit 0
-        Rebuilds and restarts your server when you save, and proves that the new code is what answers.
+            exit 0
+            Rebuilds and restarts your server when you save, and proves that the new code is what answers.
 
-        Without a config devwatch recognises Go, Rust, Node and Python projects. While it runs: q quits, r rebuilds, R restarts from cold; Ctrl-C quits, a second one at once.
+            Without a config devwatch recognises Go, Rust, Node and Python projects. While it runs: q quits, r rebuilds, R restarts from cold; Ctrl-C quits, a second one at once.
 
-        Usage: devwatch [OPTIONS] [-- CMD...]
-               devwatch [OPTIONS] <COMMAND>
+            Usage: devwatch [OPTIONS] [-- CMD...]
+                   devwatch [OPTIONS] <COMMAND>
 
-        Commands:
-          check  Read the config, report every mistake in it, and say what was understood
-          init   Write a commented devwatch.toml for the project found here
-          help   Print this message or the help of the given subcommand(s)
+            Commands:
+              check  Read the config, report every mistake in it, and say what was understood
+              init   Write a commented devwatch.toml for the project found here
+              fds    Take on the sockets handed down a shell pipeline: stamp LISTEN_PID and become CMD
+              help   Print this message or the help of the given subcommand(s)
 
-        Arguments:
-          [CMD]...
-                  Run CMD as the server, and restart it when any source changes; no config is read
+            Arguments:
+              [CMD]...
+                      Run CMD as the server, and restart it when any source changes; no config is read
 
-        Options:
-          -c, --config <FILE>
-                  Read this config; its paths count from the working directory
+            Options:
+              -c, --config <FILE>
+                      Read this config; its paths count from the working directory
 
-          -C, --dir <DIR>
-                  Change to DIR first
+              -C, --dir <DIR>
+                      Change to DIR first
 
-              --as <KIND[:TARGET]>
-                  Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
+                  --as <KIND[:TARGET]>
+                      Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
 
-              --plain
-                  Print plain lines and read no keys, even on a terminal
+                  --plain
+                      Print plain lines and read no keys, even on a terminal
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -h, --help
+                      Print help (see a summary with '-h')
 
-          -V, --version
-                  Print version
+              -V, --version
+                      Print version
 
-        Examples:
-          devwatch                         in a Go, Rust, Node or Python project
-          devwatch -- ./server --port 80   this command, restarted on every save
-          devwatch --as go:./cmd/api       one of several programs
-          devwatch init                    write down what was detected, to change it
+            Examples:
+              devwatch                         in a Go, Rust, Node or Python project
+              devwatch -- ./server --port 80   this command, restarted on every save
+              devwatch --as go:./cmd/api       one of several programs
+              devwatch init                    write down what was detected, to change it
 
-        Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
-    "#]],
+            Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
+        "#]],
     );
 }
 

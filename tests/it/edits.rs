@@ -102,6 +102,13 @@ fn mend(project: &Project, chapter: usize) {
     project.write("src/chapter", &format!("{chapter}\n"));
 }
 
+/// What the builds have copied.
+fn built(project: &Project) -> BTreeMap<String, String> {
+    let mut built = tree(project, "out");
+    built.remove("all.list");
+    built
+}
+
 /// What devwatch has told of its builds so far.
 struct Tale {
     devwatch: Devwatch,
@@ -176,7 +183,9 @@ impl Tale {
             let answer = get(self.port);
             self.catch_up();
             let good = matches!(&*self.last_end, "serving" | "unchanged");
-            !self.open && good && answer.is_ok_and(|answer| answer == expected)
+            // What was copied first may be older than what was listed last: then another build is about to begin.
+            let built = || built(project) == tree(project, "src");
+            !self.open && good && answer.is_ok_and(|answer| answer == expected) && built()
         });
         assert!(
             rests,
@@ -184,9 +193,7 @@ impl Tale {
             get(self.port),
             self.devwatch.story()
         );
-        let mut built = tree(project, "out");
-        built.remove("all.list");
-        assert_eq!(tree(project, "src"), built);
+        assert_eq!(tree(project, "src"), built(project));
     }
 
     #[track_caller]
@@ -335,7 +342,9 @@ fn tree(project: &Project, folder: &str) -> BTreeMap<String, String> {
     let paths = files(project.root(), folder);
     let entry = |path: String| {
         let below = path[folder.len() + 1..].to_owned();
-        (below, project.read(&path))
+        // A build may begin while this reads: what is gone then differs.
+        let content = fs::read_to_string(project.path(&path)).unwrap_or_default();
+        (below, content)
     };
     paths.into_iter().map(entry).collect()
 }

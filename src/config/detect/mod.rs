@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use super::file::sources;
 use super::value::nearest;
-use super::{Command, Config, Globs, Origin, Rule, Server, Watch, init};
+use super::{Command, Config, Globs, HotMode, Origin, Rule, Server, Watch, init};
 use crate::supervisor::plan::Then;
 
 /// A kind of project that devwatch knows how to build and run.
@@ -166,6 +166,18 @@ pub fn describe(config: &Config) -> String {
             }
             for file in &server.env_file {
                 say("", format!("with {}", shown(file)));
+            }
+            match server.hands_over() {
+                None => {}
+                Some(HotMode::SelfFork) => say(
+                    "hot",
+                    format!("it forks its successor on {}", server.hot_signal()),
+                ),
+                Some(HotMode::Overlap) => say("hot", "a successor starts beside it".to_owned()),
+                Some(HotMode::Adopt) => say(
+                    "hot",
+                    "devwatch starts its successor in its stead".to_owned(),
+                ),
             }
             for listen in &server.listen {
                 say("listen", listen.to_string());
