@@ -650,7 +650,7 @@ impl World {
         }
         let started_from = match (last_good, self.good.clone()) {
             (false, _) => self.on_disk(job)?,
-            (true, Some(good)) => good,
+            (true, Some(good)) => self.good_now(good),
             (true, None) => {
                 return Err(format!(
                     "server {job} is to be the last good one, and none was kept"
@@ -680,6 +680,16 @@ impl World {
             .filter(server)
             .map(|(job, p)| (*job, p))
             .collect()
+    }
+
+    /// The program is the old one; what has no output is read from where it is.
+    fn good_now(&self, mut good: BTreeMap<RuleId, u64>) -> BTreeMap<RuleId, u64> {
+        for (place, rule) in self.policy.rules.iter().enumerate() {
+            if !(rule.runs && rule.outputs) {
+                good.insert(RuleId(place), self.disk[place].source);
+            }
+        }
+        good
     }
 
     /// What a server finds that is executed now.
@@ -985,6 +995,10 @@ impl World {
                     self.failing.insert(*rule);
                 }
                 if let Outcome::Failed {
+                    serving: Some(generation),
+                    ..
+                }
+                | Outcome::Crashed {
                     serving: Some(generation),
                     ..
                 } = outcome

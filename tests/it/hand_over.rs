@@ -156,6 +156,36 @@ fn thirty_queued_requests_outlive_a_killed_server() {
     }
 }
 
+/// P1: nobody is refused from the first bind on, whatever happens to the server behind the socket.
+#[test]
+fn a_held_socket_refuses_nobody_whatever_happens_to_its_server() {
+    let _turn = turn();
+    let breaks = "if grep -q broken version.txt; then exit 1; fi";
+    let mut hot = Hot::start_slowly(&DRAINS, breaks).expect("a Rust server");
+    let load = Load::start(hot.port, 32, Close::Yes);
+    hot.swaps(13, &load);
+    hot.project.replace("version.txt", "broken");
+    hot.devwatch.end("failed");
+    hot.project.replace("version.txt", "v15;crash=start");
+    let end = hot.devwatch.end("crashed");
+    assert!(!end.contains("serving=none"), "{end}");
+    hot.swap_to(16);
+    // It dies young, and the one before it stands in until the next save.
+    kill(hot.pid, Signal::SIGKILL).expect("the server can be killed");
+    hot.devwatch
+        .line("note: starting the last good build in its place");
+    hot.devwatch.end("crashed");
+    hot.save(17);
+    hot.devwatch.end("serving");
+    assert_eq!(hot.version(), 17, "{}", hot.devwatch.story());
+    load.shared.fresh.store(17, Ordering::SeqCst);
+    let tally = load.end();
+    eprintln!("{tally}");
+    assert_eq!(tally.refused, 0, "{tally}\n{}", hot.devwatch.story());
+    hot.pid = hot.server_pid();
+    hot.ends();
+}
+
 // ---------------------------------------------------------------- the artefact does not change
 
 #[test]
