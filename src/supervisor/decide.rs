@@ -368,12 +368,18 @@ impl Supervisor {
             (None, serving) => serving.as_ref(),
         };
         let Some(replaced) = replaced else {
+            // What was built anew is tried before what had worked: a stopgap is for want of anything else.
+            let crashed = self
+                .cycle
+                .as_ref()
+                .is_some_and(|cycle| cycle.cause == Cause::Crash);
+            let instead_of = self.fallen.take().filter(|_| crashed);
             self.next = Some(Next {
                 asked_at: now,
                 restart: None,
                 old: None,
                 reason: None,
-                instead_of: self.fallen.take(),
+                instead_of,
                 stage: Stage::Waiting,
             });
             return true;

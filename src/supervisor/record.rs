@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::event::{
-    Cause, Effect, Event, Evidence, Exit, HotMode, Outcome, Pid, Produced, Report, Request,
-    RestartKind, Retry, Serving, Target, Who,
+    Cause, Digests, Effect, Event, Evidence, Exit, HotMode, Outcome, Pid, Produced, Report,
+    Request, RestartKind, Retry, Serving, Target, Who,
 };
 use super::generation::{GenerationId, JobId};
 use super::limits::{KILL_WAIT, STABLE_AFTER, STOP_GRACE};
@@ -149,12 +149,11 @@ impl Supervisor {
         let mut retry = Retry::OnChange;
         if exit != Some(Exit::Code(0)) {
             retry = self.crashes.count(now, ready);
-            let young = ready < STABLE_AFTER
-                && self
-                    .good
-                    .as_ref()
-                    .is_some_and(|good| *good != server.started_with);
-            if young && retry != Retry::OnChange {
+            // What is there to be started has never served, or has just died of itself.
+            let unproven = self.due(&server) >= Then::Restart || !self.outputs.damaged.is_empty();
+            let stands_in =
+                |good: &Digests| unproven || (ready < STABLE_AFTER && *good != server.started_with);
+            if self.good.as_ref().is_some_and(stands_in) && retry != Retry::OnChange {
                 retry = Retry::LastGood;
                 self.crashes.retry_at = Some(now);
                 self.fallen = Some(Fallen {

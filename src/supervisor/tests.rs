@@ -1348,6 +1348,92 @@ fn a_generation_that_dies_young_gives_way_to_the_last_good_one() {
 }
 
 #[test]
+fn what_was_built_anew_is_tried_before_what_had_worked() {
+    let script = format!(
+        "{SERVING}
+        2.7 kept 2
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.5 gone 2
+        5.5 spawned 4
+        5.6 ready 4
+        5.7 changed 0 - b.go
+        5.9 exited 4 2
+        5.9 gone 4
+        6.0 exited 5 0
+        6.0 produced 5 9"
+    );
+    check(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        2.6                           -> keep 2
+        2.7  kept 2                   ->
+        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        5.4  exited 3 0               -> inspect 3
+        5.4  produced 3 8             -> stop 2
+        5.5  gone 2                   -> start 4 gen 2
+        5.5  spawned 4                ->
+        5.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
+        5.7  changed 0 - b.go         -> [begin 3 b.go], run 5 rule 0
+        5.9  exited 4 2               -> kill 4, [down gen 2 2 last good instead]
+        5.9  gone 4                   ->
+        6    exited 5 0               -> inspect 5
+        6    produced 5 9             -> start 6 gen 3
+    "#]],
+    );
+}
+
+#[test]
+fn a_crash_after_a_failed_hand_over_starts_what_had_worked() {
+    let script = format!(
+        "{SERVING}
+        2.7 kept 2
+        5.0 changed 0 - a.go
+        5.4 exited 3 0
+        5.4 produced 3 8
+        5.4 spawned 4
+        5.5 exited 4 2
+        5.5 gone 4
+        9.0 exited 2 -11
+        9.0 gone 2
+        9.1 spawned 5
+        9.2 ready 5"
+    );
+    check(
+        hot(HotMode::Overlap),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        2.6                           -> keep 2
+        2.7  kept 2                   ->
+        5    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+        5.4  exited 3 0               -> inspect 3
+        5.4  produced 3 8             -> start 4 gen 2
+        5.4  spawned 4                ->
+        5.5  exited 4 2               -> kill 4, [end 2 crashed gen 2 2 serving 1 until a change], [stale gen 1]
+        5.5  gone 4                   ->
+        9    exited 2 -11             -> kill 2, [down gen 1 SIGSEGV last good instead], [begin 3 crash]
+        9    gone 2                   -> start 5 gen 3 last good
+        9.1  spawned 5                ->
+        9.2  ready 5                  -> [end 3 crashed gen 1 SIGSEGV serving 3 until a change], [stale gen 3]
+    "#]],
+    );
+}
+
+#[test]
 fn joining_plans_is_a_least_upper_bound() {
     let plan = |rules: &[usize], then| Plan {
         rules: rules.iter().copied().map(RuleId).collect(),
