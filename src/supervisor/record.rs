@@ -163,30 +163,8 @@ impl Supervisor {
                 });
             }
         }
-        let generation = server.generation;
-        let arriving = self.arriving.take().is_some();
-        if arriving && self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
-            let serving = None;
-            self.end(
-                now,
-                Outcome::Crashed {
-                    generation,
-                    exit,
-                    reason,
-                    serving,
-                    retry,
-                },
-            );
-        } else {
-            let lived = now.saturating_duration_since(server.started_at);
-            self.report(Report::Down {
-                generation,
-                exit,
-                reason,
-                lived,
-                retry,
-            });
-        }
+        let ends_its_cycle = self.arriving.take().is_some();
+        self.fell(now, &server, exit, reason, None, retry, ends_its_cycle);
     }
 
     /// The server would not survive the signal, or its tools are in the way: nothing was sent.
@@ -458,35 +436,11 @@ impl Supervisor {
                 self.crashes.count(now, Duration::ZERO)
             }
         };
-        let generation = server.generation;
-        if !self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
-            let lived = now.saturating_duration_since(server.started_at);
-            self.report(Report::Down {
-                generation,
-                exit,
-                reason,
-                lived,
-                retry,
-            });
-        } else if finished {
-            self.end(
-                now,
-                Outcome::Ok {
-                    exited: Some(generation),
-                },
-            );
+        if finished && self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
+            let exited = Some(server.generation);
+            self.end(now, Outcome::Ok { exited });
         } else {
-            let serving = None;
-            self.end(
-                now,
-                Outcome::Crashed {
-                    generation,
-                    exit,
-                    reason,
-                    serving,
-                    retry,
-                },
-            );
+            self.fell(now, &server, exit, reason, None, retry, true);
         }
     }
 
@@ -523,18 +477,34 @@ impl Supervisor {
             // Both have gone: whatever is there now is better than nothing.
             None => self.crashes.count(now, Duration::ZERO),
         };
+        self.fell(now, server, exit, reason, still, retry, true);
+        if let (Some(generation), Some(since)) = (still, self.stale_since) {
+            self.report(Report::Stale { generation, since });
+        }
+    }
+
+    /// A generation went down: the end of the cycle that waits for it, or a line of its own.
+    #[expect(clippy::too_many_arguments, reason = "one sentence, told in two ways")]
+    fn fell(
+        &mut self,
+        now: Instant,
+        server: &Server,
+        exit: Option<Exit>,
+        reason: Option<String>,
+        serving: Option<GenerationId>,
+        retry: Retry,
+        awaited: bool,
+    ) {
         let generation = server.generation;
-        if built {
-            self.end(
-                now,
-                Outcome::Crashed {
-                    generation,
-                    exit,
-                    reason,
-                    serving: still,
-                    retry,
-                },
-            );
+        if awaited && self.cycle.as_ref().is_some_and(|cycle| cycle.built) {
+            let outcome = Outcome::Crashed {
+                generation,
+                exit,
+                reason,
+                serving,
+                retry,
+            };
+            self.end(now, outcome);
         } else {
             let lived = now.saturating_duration_since(server.started_at);
             self.report(Report::Down {
@@ -544,9 +514,6 @@ impl Supervisor {
                 lived,
                 retry,
             });
-        }
-        if let (Some(generation), Some(since)) = (still, self.stale_since) {
-            self.report(Report::Stale { generation, since });
         }
     }
 
