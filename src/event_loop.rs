@@ -3,7 +3,6 @@
 //! Every edge sends what it saw into one channel; the loop turns it into facts for the supervisor and has the
 //! supervisor's orders carried out by the performer. It decides nothing itself.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
@@ -26,7 +25,7 @@ use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
 use crate::supervisor::trace;
 use crate::watch::Seen;
-use crate::{keys, signals};
+use crate::{gaps, keys, signals};
 
 /// What the edges send.
 pub enum Input {
@@ -50,6 +49,8 @@ pub enum Input {
     Cleared(JobId),
     /// From a key or a signal.
     Asked(Request),
+    /// devwatch or the whole machine did not run for a while.
+    Gap,
 }
 
 /// What devwatch runs with from start to end.
@@ -76,12 +77,16 @@ pub fn run(setup: Setup) -> Result<i32> {
     let mut supervisor = Supervisor::new(policy(&setup.config, setup.state.silent()));
     // Before the first thread, so that each of them inherits what is blocked and handled.
     signals::listen(asker(&sender))?;
-    let mut log = Log::open();
+    let after_gap = sender.clone();
+    gaps::listen(move || {
+        // The loop has ended: nobody is left to compare.
+        let _ = after_gap.send(Input::Gap);
+    })?;
     let (keys, ask) = (setup.keys, asker(&sender));
     let mut performer = Performer::start(setup, sender)?;
     // After the guardian has seen the terminal as it was: that is what it puts back.
     let _keys = keys.then(|| keys::listen(ask)).flatten();
-    let mut orders = step(&mut supervisor, &mut log, Event::Began);
+    let mut orders = step(&mut supervisor, Event::Began);
     loop {
         for order in orders {
             if let Effect::Exit(code) = order {
@@ -100,7 +105,7 @@ pub fn run(setup: Setup) -> Result<i32> {
         };
         orders = facts
             .into_iter()
-            .flat_map(|fact| step(&mut supervisor, &mut log, fact))
+            .flat_map(|fact| step(&mut supervisor, fact))
             .collect();
     }
 }
@@ -114,11 +119,13 @@ fn asker(sender: &Sender<Input>) -> impl Fn(Request) + Send + 'static {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
-fn step(supervisor: &mut Supervisor, log: &mut Log, event: Event) -> Vec<Effect> {
-    let told = log.wants().then(|| trace::event(&event));
+fn step(supervisor: &mut Supervisor, event: Event) -> Vec<Effect> {
+    let wanted = log::log_enabled!(target: "supervisor", log::Level::Debug);
+    let fact = wanted.then(|| trace::event(&event));
     let effects = supervisor.step(Instant::now(), event);
-    if let Some(told) = told {
-        log.write(&told, &effects);
+    if let Some(fact) = fact {
+        let orders: Vec<String> = effects.iter().map(trace::effect).collect();
+        log::debug!(target: "supervisor", "{fact:<32} -> {}", orders.join(", "));
     }
     effects
 }
@@ -166,39 +173,5 @@ pub fn policy(config: &Config, silent: bool) -> Policy {
     Policy {
         rules: config.rules.iter().map(rule).collect(),
         server: config.server.as_ref().map(server),
-    }
-}
-
-/// `DEVWATCH_LOG=debug`: each fact and the orders that followed, on stderr, as the timelines in the tests have
-/// them.
-struct Log {
-    begun: Option<Instant>,
-}
-
-impl Log {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "times in the log count from here"
-    )]
-    fn open() -> Log {
-        let wanted = std::env::var_os("DEVWATCH_LOG").is_some_and(|level| level == "debug");
-        Log {
-            begun: wanted.then(Instant::now),
-        }
-    }
-
-    fn wants(&self) -> bool {
-        self.begun.is_some()
-    }
-
-    fn write(&mut self, fact: &str, effects: &[Effect]) {
-        let Some(begun) = self.begun else { return };
-        let orders: Vec<String> = effects.iter().map(trace::effect).collect();
-        let at = begun.elapsed().as_secs_f64();
-        let _ = writeln!(
-            std::io::stderr(),
-            "devwatch: debug: {at:<8.3} {fact:<32} -> {}",
-            orders.join(", ")
-        );
     }
 }

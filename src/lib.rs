@@ -28,7 +28,9 @@
 pub mod cli;
 pub mod config;
 pub mod event_loop;
+pub mod gaps;
 pub mod keys;
+pub mod logging;
 pub mod outputs;
 pub mod performer;
 pub mod plain;
@@ -177,6 +179,7 @@ fn suggest_preset(config: &Config, console: &Console) {
 
 fn watch_and_serve(config: Config, settings: Vec<PathBuf>, plain: bool) -> Result<i32> {
     let console = Console::new();
+    logging::start(&console);
     if !matches!(config.origin, Origin::File(_)) {
         for line in detect::describe(&config).lines() {
             console.line(&format!("note: {line}"));

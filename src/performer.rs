@@ -268,6 +268,9 @@ impl Performer {
                 .collect(),
             debounce: self.config.watch.debounce,
             max_wait: self.config.watch.max_wait,
+            poll: self.config.watch.poll,
+            follow_links: self.config.watch.follow_symlinks,
+            probe: Some(self.config.root.join(".devwatch/probe")),
         };
         self.watcher = Some(Watcher::start(scope, report).context(CannotWatch)?);
         Ok(())
@@ -306,6 +309,12 @@ impl Performer {
                 vec![Event::SpawnFailed(job, reason)]
             }
             Input::Asked(request) => vec![Event::Asked(request)],
+            Input::Gap => {
+                if let Some(watcher) = &self.watcher {
+                    watcher.compare();
+                }
+                Vec::new()
+            }
         }
     }
 

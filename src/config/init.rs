@@ -125,6 +125,9 @@ fn watch(watch: &Watch) -> String {
         Poll::Off => key(&mut text, "poll", string("off")),
         Poll::Every(interval) => key(&mut text, "poll", string(&duration_text(interval))),
     }
+    if watch.follow_symlinks {
+        key(&mut text, "follow_symlinks", "true".to_owned());
+    }
     text
 }
 

@@ -69,6 +69,8 @@ pub struct Watch {
     pub max_wait: Duration,
     /// Whether to look at the tree by polling.
     pub poll: Poll,
+    /// Whether symlinks that lead to folders outside of the watched ones are followed. Default: no.
+    pub follow_symlinks: bool,
 }
 
 /// `[watch] poll`.
@@ -464,6 +466,7 @@ impl Default for Watch {
             debounce: Duration::from_millis(30),
             max_wait: Duration::from_secs(1),
             poll: Poll::default(),
+            follow_symlinks: false,
         }
     }
 }

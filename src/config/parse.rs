@@ -24,7 +24,7 @@ use crate::restart::contract;
 use crate::supervisor::plan::Then;
 
 const TOP_KEYS: &[&str] = &["version", "watch", "rule", "server"];
-const WATCH_KEYS: &[&str] = &["ignore", "debounce", "max_wait", "poll"];
+const WATCH_KEYS: &[&str] = &["ignore", "debounce", "max_wait", "poll", "follow_symlinks"];
 const RULE_KEYS: &[&str] = &[
     "name", "files", "run", "outputs", "then", "env", "cwd", "timeout", "problems",
 ];
@@ -271,6 +271,14 @@ impl Walk<'_> {
                     }
                 },
             };
+        }
+        if let Some(entry) = self::entry(table, place, "follow_symlinks") {
+            match entry.value.get_ref().as_bool() {
+                Some(follow) => watch.follow_symlinks = follow,
+                None => {
+                    self.wrong(entry, "a boolean").label("write true or false");
+                }
+            }
         }
         watch
     }
@@ -1168,6 +1176,7 @@ ignore = ["docs/**", "!docs/keep"]
 debounce = "20ms"
 max_wait = "1.5s"
 poll = "2s"
+follow_symlinks = true
 
 [[rule]]
 name = "proto"
@@ -1215,13 +1224,14 @@ on_failure = "cold"
         assert_eq!(config.watch.debounce, Duration::from_millis(20));
         assert_eq!(config.watch.max_wait, Duration::from_millis(1500));
         assert_eq!(config.watch.poll, Poll::Every(Duration::from_secs(2)));
+        assert!(config.watch.follow_symlinks);
 
         let [proto, build, templates] = &config.rules[..] else {
             panic!("three rules")
         };
-        assert_eq!((proto.name.as_str(), proto.line), ("proto", 9));
-        assert_eq!((build.name.as_str(), build.line), ("build", 15));
-        assert_eq!((templates.name.as_str(), templates.line), ("rule-3", 25));
+        assert_eq!((proto.name.as_str(), proto.line), ("proto", 10));
+        assert_eq!((build.name.as_str(), build.line), ("build", 16));
+        assert_eq!((templates.name.as_str(), templates.line), ("rule-3", 26));
         assert_eq!(
             proto.run,
             Some(Command::Argv(vec!["buf".into(), "generate".into()]))
@@ -1330,7 +1340,7 @@ stop = { signal = "SIGTREM" }
                 4 | ignroe = ["x"]
                   | ^^^^^^ did you mean `ignore`?
                   |
-                help: allowed keys: ignore, debounce, max_wait, poll
+                help: allowed keys: ignore, debounce, max_wait, poll, follow_symlinks
 
                 error: bad glob "src/{*.rs" in `files` in rule "build": unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
                  --> devwatch.toml:8:15
@@ -1597,7 +1607,7 @@ files = 1
                 3 | debonce = "30ms"
                   | ^^^^^^^ did you mean `debounce`?
                   |
-                help: allowed keys: ignore, debounce, max_wait, poll
+                help: allowed keys: ignore, debounce, max_wait, poll, follow_symlinks
 
                 error: not TOML: missing comma between array elements, expected `,`
                  --> devwatch.toml:6:1

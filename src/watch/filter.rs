@@ -10,12 +10,13 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
+use ignore::gitignore::{Gitignore, GitignoreBuilder, Glob, gitconfig_excludes_path};
 
 use super::fingerprint::{self, Fingerprint};
 
@@ -173,9 +174,10 @@ impl Filter {
         Filter {
             root: root.to_owned(),
             // Paths are matched relative to the root, so that `../lib/gen/` can name a folder of an extra root.
-            lines: rules(Path::new(""), lines.iter().map(String::as_str)),
+            lines: rules(Path::new(""), None, lines.iter().map(String::as_str)),
             builtin: rules(
                 Path::new(""),
+                None,
                 BUILTIN
                     .iter()
                     .filter(|row| row.beside.is_none())
@@ -206,9 +208,9 @@ impl Filter {
             .take_while(|dir| dir.starts_with(&repository))
             .collect();
         between.reverse();
-        between
-            .into_iter()
-            .fold(empty, |chain, dir| self.enter(&chain, dir, Entry::Enter).0)
+        between.into_iter().fold(empty, |chain, dir| {
+            self.enter(&chain, dir, Entry::Enter, |_| true).0
+        })
     }
 
     /// Files outside of the roots' trees whose content decides about files inside.
@@ -232,8 +234,15 @@ impl Filter {
         found
     }
 
-    /// The chain inside of `dir`, whose parent has `chain`, and what it was made from.
-    pub(super) fn enter(&self, chain: &Chain, dir: &Path, entry: Entry) -> (Chain, Sources) {
+    /// The chain inside of `dir`, whose parent has `chain`, and what it was made from. `holds` tells whether an
+    /// entry of that name may be in it: most directories hold no ignore file, and whoever has listed them knows.
+    pub(super) fn enter(
+        &self,
+        chain: &Chain,
+        dir: &Path,
+        entry: Entry,
+        holds: impl Fn(&str) -> bool,
+    ) -> (Chain, Sources) {
         if chain.sealed || entry != Entry::Enter {
             return (
                 Chain {
@@ -246,7 +255,7 @@ impl Filter {
         let mut inside = chain.clone();
         let mut sources = Sources {
             files: [None; 2],
-            repository: is_repository(dir),
+            repository: holds(".git") && is_repository(dir),
         };
         if sources.repository {
             // A repository inside another one has its own rules, as git sees it.
@@ -258,6 +267,9 @@ impl Filter {
             ]);
         }
         for (at, name) in IGNORE_FILES.iter().enumerate() {
+            if !holds(name) {
+                continue;
+            }
             let (rules, source) = dir_rules(dir, &dir.join(name));
             sources.files[at] = source;
             if rules.is_empty() {
@@ -311,11 +323,22 @@ impl Filter {
     }
 
     fn ignores(&self, chain: &Chain, path: &Path, is_dir: bool) -> bool {
-        let Some(name) = path.file_name() else {
-            return false;
-        };
-        if chain.sealed || NEVER.iter().any(|never| name == *never) {
-            return true;
+        self.ignored_by(chain, path, is_dir).is_some()
+    }
+
+    /// What ignores the file or directory `path`, in a directory whose chain is `chain`.
+    pub(super) fn ignored_by<'a>(
+        &'a self,
+        chain: &'a Chain,
+        path: &Path,
+        is_dir: bool,
+    ) -> Option<Ignored<'a>> {
+        let name = path.file_name()?;
+        if chain.sealed {
+            return Some(Ignored::Sealed);
+        }
+        if NEVER.iter().any(|never| name == *never) {
+            return Some(Ignored::Never);
         }
         let said = if self.lines.is_empty() {
             Match::None
@@ -329,31 +352,61 @@ impl Filter {
             .or(chain.weakest[0].matched(path, is_dir))
             .or(chain.weakest[1].matched(path, is_dir));
         match said {
-            Match::Ignore(_) => true,
-            Match::Whitelist(_) => false,
-            Match::None => {
-                self.builtin.matched(Path::new(name), is_dir).is_ignore()
-                    || beside(path, name, is_dir)
-            }
+            Match::Ignore(line) => Some(Ignored::Line(line)),
+            Match::Whitelist(_) => None,
+            Match::None => match self.builtin.matched(Path::new(name), is_dir) {
+                Match::Ignore(line) => Some(Ignored::Builtin(line)),
+                Match::None | Match::Whitelist(_) => {
+                    beside(path, name, is_dir).map(Ignored::Beside)
+                }
+            },
+        }
+    }
+}
+
+/// Why a path is not watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ignored<'a> {
+    /// It lies where only pinned files are watched.
+    Sealed,
+    /// By its name, whatever any line says.
+    Never,
+    /// By this line of an ignore file or of `[watch] ignore`.
+    Line(&'a Glob),
+    /// By this line of the built-in table.
+    Builtin(&'a Glob),
+    /// By this line of the built-in table, because of its neighbour.
+    Beside(&'static str),
+}
+
+impl fmt::Display for Ignored<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ignored::Sealed => f.write_str("only pinned files are watched here"),
+            Ignored::Never => f.write_str("this name is never watched"),
+            Ignored::Line(line) => match line.from() {
+                Some(file) => write!(f, "`{}` in {}", line.original(), file.display()),
+                None => write!(f, "`{}` in [watch] ignore", line.original()),
+            },
+            Ignored::Builtin(line) => write!(f, "`{}` by default", line.original()),
+            Ignored::Beside(line) => write!(f, "`{line}` beside what makes it, by default"),
         }
     }
 }
 
 /// The lines of the built-in table that depend on a neighbour.
-fn beside(path: &Path, name: &OsStr, is_dir: bool) -> bool {
-    BUILTIN.iter().any(|row| {
-        let Some(neighbour) = row.beside else {
-            return false;
+fn beside(path: &Path, name: &OsStr, is_dir: bool) -> Option<&'static str> {
+    let mut rows = BUILTIN.iter().filter(|_| is_dir);
+    let row = rows.find(|row| {
+        let is_it = |neighbour: &str| {
+            name == row.line.trim_end_matches('/') && path.with_file_name(neighbour).is_file()
         };
-        is_dir && name == row.line.trim_end_matches('/') && path.with_file_name(neighbour).is_file()
-    })
+        row.beside.is_some_and(is_it)
+    })?;
+    Some(row.line)
 }
 
-fn said_by<'a>(
-    link: &'a Option<Arc<Link>>,
-    path: &Path,
-    is_dir: bool,
-) -> Match<&'a ignore::gitignore::Glob> {
+fn said_by<'a>(link: &'a Option<Arc<Link>>, path: &Path, is_dir: bool) -> Match<&'a Glob> {
     let mut next = link.as_ref();
     while let Some(link) = next {
         let said = link.rules.matched(path, is_dir);
@@ -375,7 +428,10 @@ fn dir_rules(dir: &Path, file: &Path) -> (Gitignore, Option<Fingerprint>) {
     let lines = text
         .split(|byte| *byte == b'\n')
         .filter_map(|line| std::str::from_utf8(line).ok());
-    (rules(dir, lines), Some(fingerprint::of_bytes(&bytes)))
+    (
+        rules(dir, Some(file.to_owned()), lines),
+        Some(fingerprint::of_bytes(&bytes)),
+    )
 }
 
 fn global() -> Gitignore {
@@ -383,11 +439,11 @@ fn global() -> Gitignore {
         .map_or_else(Gitignore::empty, |file| dir_rules(Path::new(""), &file).0)
 }
 
-fn rules<'a>(dir: &Path, lines: impl Iterator<Item = &'a str>) -> Gitignore {
+fn rules<'a>(dir: &Path, from: Option<PathBuf>, lines: impl Iterator<Item = &'a str>) -> Gitignore {
     let mut builder = GitignoreBuilder::new(dir);
     for line in lines {
         // A line that is no glob ignores nothing, as in git; the others still count.
-        let _ = builder.add_line(None, line);
+        let _ = builder.add_line(from.clone(), line);
     }
     builder.build().unwrap_or_else(|_| Gitignore::empty())
 }
@@ -439,7 +495,7 @@ mod tests {
     /// All files the filter keeps below `top`.
     fn kept(filter: &Filter, top: &Path) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
-        let (chain, _) = filter.enter(&filter.above(top), top, Entry::Enter);
+        let (chain, _) = filter.enter(&filter.above(top), top, Entry::Enter, |_| true);
         let mut stack = vec![(top.to_owned(), chain)];
         while let Some((dir, chain)) = stack.pop() {
             for entry in fs::read_dir(&dir).expect("list") {
@@ -448,7 +504,7 @@ mod tests {
                 if entry.file_type().expect("type").is_dir() {
                     let verdict = filter.entry(&chain, &path);
                     if verdict != Entry::Skip {
-                        let inside = filter.enter(&chain, &path, verdict).0;
+                        let inside = filter.enter(&chain, &path, verdict, |_| true).0;
                         stack.push((path, inside));
                     }
                 } else if filter.keeps_file(&chain, &path) {
@@ -482,7 +538,7 @@ mod tests {
         for row in BUILTIN {
             assert!(row.why.len() > 5, "{}", row.line);
             assert!(
-                !rules(Path::new(""), [row.line].into_iter()).is_empty(),
+                !rules(Path::new(""), None, [row.line].into_iter()).is_empty(),
                 "{} is no glob",
                 row.line
             );

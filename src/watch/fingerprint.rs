@@ -15,18 +15,25 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128, xxh3_128_with_seed};
 
 /// xxh3_128 of a content. Not cryptographic: it tells saves apart, nobody attacks it, and it costs less than the read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint(u128);
+pub struct Fingerprint([u8; 16]);
 
 impl Fingerprint {
     /// The same on every machine.
     pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_le_bytes()
+        self.0
+    }
+}
+
+/// Little-endian bytes: without the alignment of a `u128`, which would cost every watched file a third of its memory.
+impl From<u128> for Fingerprint {
+    fn from(hash: u128) -> Fingerprint {
+        Fingerprint(hash.to_le_bytes())
     }
 }
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", u128::from_le_bytes(self.0))
     }
 }
 
@@ -58,7 +65,7 @@ pub fn of_file(path: &Path) -> io::Result<Option<Fingerprint>> {
 
 /// The fingerprint of these bytes: what [`of_file`] gives for a file that holds them.
 pub fn of_bytes(bytes: &[u8]) -> Fingerprint {
-    Fingerprint(xxh3_128(bytes))
+    Fingerprint::from(xxh3_128(bytes))
 }
 
 fn attempt(path: &Path) -> io::Result<Option<Fingerprint>> {
@@ -68,7 +75,7 @@ fn attempt(path: &Path) -> io::Result<Option<Fingerprint>> {
     if meta.is_symlink() {
         let target = absent_as_none(fs::read_link(path))?;
         return Ok(target.map(|target| {
-            Fingerprint(xxh3_128_with_seed(target.as_os_str().as_bytes(), LINK_SEED))
+            Fingerprint::from(xxh3_128_with_seed(target.as_os_str().as_bytes(), LINK_SEED))
         }));
     }
     if !meta.is_file() {
@@ -100,7 +107,7 @@ fn of_open(mut file: File, expected: u64) -> io::Result<Fingerprint> {
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok(Fingerprint(hash.digest128())),
+            Ok(0) => return Ok(Fingerprint::from(hash.digest128())),
             Ok(read) => hash.update(&piece[..read]),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

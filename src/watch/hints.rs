@@ -5,16 +5,16 @@
 //! sets a flag, and the whole tree is compared instead: nothing is lost, only looked for.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::file::Stamp;
 use super::fingerprint::Fingerprint;
-use super::tree::{Place, Placed, Stamp};
 
 /// One kernel event about one path.
 #[derive(Clone, Debug)]
@@ -58,6 +58,10 @@ pub(super) enum Message {
 pub(super) struct Flags {
     /// Events were lost: compare the whole tree.
     pub(super) overflow: AtomicBool,
+    /// They were lost on our side of the kernel: notify may have acted on them and given up watches.
+    pub(super) crowded: AtomicBool,
+    /// Nobody knows that any was lost; whoever watches asks to make sure.
+    pub(super) doubted: AtomicBool,
     /// The watcher was dropped.
     pub(super) stop: AtomicBool,
 }
@@ -71,51 +75,113 @@ impl Flags {
     }
 }
 
-/// The kernel's watches. If it gives no watcher at all, every directory has to be polled.
-pub(super) struct Kernel(Result<RecommendedWatcher, notify::Error>);
+/// Who places the watches. Several threads may ask at once, each on a lane of its own.
+pub(super) trait Place {
+    /// Watches one directory, not what is below it. Placing it twice is harmless.
+    fn watch(&self, dir: &Path, is_root: bool, lane: Lane) -> Placed;
+    /// Forgets it. Unknown directories are passed over.
+    fn unwatch(&self, dir: &Path, lane: Lane);
+    /// Why [`Placed::Full`] was said and what to do about it: sentences. `placed` of `wanted` directories have a watch.
+    fn limit(&self, placed: usize, wanted: usize) -> String;
+}
+
+/// One of several kernel queues: placing a watch waits for its queue's thread, so those who place many use many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lane(pub(super) u8);
+
+impl Lane {
+    /// Lanes are numbered from 0 to below this.
+    pub(super) const COUNT: u8 = 4;
+}
+
+/// What came of [`Place::watch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// On this lane.
+    Watched(Lane),
+    /// The directory is not there any more.
+    Gone,
+    /// The system gives no more watches: it has to be polled.
+    Full,
+    /// It may not be watched (permissions); a change of its attributes is seen by its parent.
+    Refused,
+    /// Nobody asked: everything is polled.
+    Unwanted,
+}
+
+/// The kernel's watches. Lane 0 is opened at once, the others by who needs them.
+pub(super) struct Kernel {
+    lanes: [Mutex<Option<RecommendedWatcher>>; Lane::COUNT as usize],
+    /// Why there is no lane 0: every directory has to be polled.
+    refused: Option<notify::Error>,
+    inbox: SyncSender<Message>,
+    flags: Arc<Flags>,
+}
 
 impl Kernel {
-    /// Opens the one inotify instance of the tree.
+    /// Opens the first inotify instance of the tree.
     pub(super) fn new(inbox: SyncSender<Message>, flags: Arc<Flags>) -> Kernel {
-        let config = notify::Config::default().with_follow_symlinks(false);
-        Kernel(RecommendedWatcher::new(callback(inbox, flags), config))
+        let mut kernel = Kernel {
+            lanes: Default::default(),
+            refused: None,
+            inbox,
+            flags,
+        };
+        match kernel.open() {
+            Ok(watcher) => *kernel.lane(Lane(0)) = Some(watcher),
+            Err(error) => kernel.refused = Some(error),
+        }
+        kernel
     }
 
-    fn limit(&self) -> String {
-        match &self.0 {
-            Ok(_) => {
-                let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches")
-                    .unwrap_or_default();
-                format!(
-                    "inotify watch limit reached ({}); raise fs.inotify.max_user_watches or ignore the largest folders",
-                    limit.trim()
-                )
+    fn open(&self) -> notify::Result<RecommendedWatcher> {
+        let config = notify::Config::default().with_follow_symlinks(false);
+        RecommendedWatcher::new(
+            callback(self.inbox.clone(), Arc::clone(&self.flags)),
+            config,
+        )
+    }
+
+    fn lane(&self, lane: Lane) -> MutexGuard<'_, Option<RecommendedWatcher>> {
+        self.lanes[usize::from(lane.0)]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch_on(&self, dir: &Path, lane: Lane, mode: RecursiveMode) -> Placed {
+        if self.refused.is_some() {
+            return Placed::Full;
+        }
+        let mut watcher = self.lane(lane);
+        if watcher.is_none() {
+            *watcher = self.open().ok();
+        }
+        match &mut *watcher {
+            Some(watcher) => placed(watcher.watch(dir, mode), lane),
+            None => {
+                drop(watcher);
+                // No further instance is to be had: the first one serves all.
+                self.watch_on(dir, Lane(0), mode)
             }
-            Err(error) => format!(
-                "the kernel gives no inotify instance ({error}); raise fs.inotify.max_user_instances or \"ulimit -n\""
-            ),
         }
     }
 }
 
 #[cfg(target_os = "linux")]
 impl Place for Kernel {
-    fn watch(&mut self, dir: &Path, _is_root: bool) -> Placed {
-        let Ok(watcher) = &mut self.0 else {
-            return Placed::Full;
-        };
-        placed(watcher.watch(dir, RecursiveMode::NonRecursive))
+    fn watch(&self, dir: &Path, _is_root: bool, lane: Lane) -> Placed {
+        self.watch_on(dir, lane, RecursiveMode::NonRecursive)
     }
 
-    fn unwatch(&mut self, dir: &Path) {
-        if let Ok(watcher) = &mut self.0 {
+    fn unwatch(&self, dir: &Path, lane: Lane) {
+        if let Some(watcher) = &mut *self.lane(lane) {
             // Usually it is gone already, together with its directory.
             let _ = watcher.unwatch(dir);
         }
     }
 
-    fn limit(&self) -> String {
-        Kernel::limit(self)
+    fn limit(&self, placed: usize, wanted: usize) -> String {
+        super::limits::sentence(self.refused.is_some(), placed, wanted)
     }
 }
 
@@ -124,31 +190,28 @@ impl Place for Kernel {
 /// apart there, so every save waits for the whole quiet time.
 #[cfg(not(target_os = "linux"))]
 impl Place for Kernel {
-    fn watch(&mut self, dir: &Path, is_root: bool) -> Placed {
-        let Ok(watcher) = &mut self.0 else {
-            return Placed::Full;
-        };
+    fn watch(&self, dir: &Path, is_root: bool, _lane: Lane) -> Placed {
         if is_root {
-            placed(watcher.watch(dir, RecursiveMode::Recursive))
+            self.watch_on(dir, Lane(0), RecursiveMode::Recursive)
         } else {
-            Placed::Watched
+            Placed::Watched(Lane(0))
         }
     }
 
-    fn unwatch(&mut self, dir: &Path) {
-        if let Ok(watcher) = &mut self.0 {
+    fn unwatch(&self, dir: &Path, _lane: Lane) {
+        if let Some(watcher) = &mut *self.lane(Lane(0)) {
             let _ = watcher.unwatch(dir);
         }
     }
 
-    fn limit(&self) -> String {
-        Kernel::limit(self)
+    fn limit(&self, placed: usize, wanted: usize) -> String {
+        format!("the system gives no more watches ({placed} of {wanted} folders have one)")
     }
 }
 
-fn placed(result: notify::Result<()>) -> Placed {
+fn placed(result: notify::Result<()>, lane: Lane) -> Placed {
     let Err(error) = result else {
-        return Placed::Watched;
+        return Placed::Watched(lane);
     };
     match error.kind {
         ErrorKind::MaxFilesWatch => Placed::Full,
@@ -171,17 +234,29 @@ fn callback(
 ) -> impl FnMut(notify::Result<Event>) + Send + 'static {
     move |result| {
         let event = match result {
-            Ok(event) if event.need_rescan() => return Flags::raise(&flags.overflow, &inbox),
+            Ok(event) if event.need_rescan() => {
+                log::debug!(target: "watch", "the kernel has lost events");
+                return Flags::raise(&flags.overflow, &inbox);
+            }
             Ok(event) => event,
             // Whatever went wrong, events may be missing.
-            Err(_) => return Flags::raise(&flags.overflow, &inbox),
+            Err(error) => {
+                log::debug!(target: "watch", "events may be missing: {error}");
+                return Flags::raise(&flags.overflow, &inbox);
+            }
         };
-        let Some(what) = what(event.kind) else { return };
+        let Some(what) = what(event.kind) else {
+            log::debug!(target: "watch", "{:?} {:?}: dropped, changes nothing", event.kind, event.paths);
+            return;
+        };
+        log::debug!(target: "watch", "{:?} {:?}: {what:?}", event.kind, event.paths);
         let at = Instant::now();
         for path in event.paths {
             if let Err(TrySendError::Full(_)) =
                 inbox.try_send(Message::Hint(Hint { path, what, at }))
             {
+                log::debug!(target: "watch", "no room for more events: every file will be compared");
+                flags.crowded.store(true, Ordering::SeqCst);
                 Flags::raise(&flags.overflow, &inbox);
             }
         }

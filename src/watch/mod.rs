@@ -1,18 +1,23 @@
 //! 1 SEE: kernel events in, changed paths whose content differs out.
 //!
-//! `hints` is the edge to `notify`; `tree` holds what was last reported and judges by `lstat` and content; `filter`
-//! says what is watched at all; `quiet` (pure) says when a burst is over; `settings` follows the config and env files;
-//! `fingerprint` turns a content into a number. Events are hints, the comparison is the truth.
+//! `hints` is the edge to `notify`; `tree` holds what was last reported and judges; `walk` lists directories and has
+//! them watched; `filter` says what is watched at all; `file` is one file as it was seen; `quiet` (pure) says when a
+//! burst is over; `settings` follows the config and env files; `mounts` knows where no events come from, `limits` what
+//! the kernel refuses; `fingerprint` turns a content into a number. Events are hints, the comparison is the truth.
 //!
 //! One thread owns all of it and sleeps without a timeout while nothing happens. It never builds, never reads a
 //! rule, and never decides what a change means: that is `rules`.
 
+mod file;
 mod filter;
 pub mod fingerprint;
 mod hints;
+mod limits;
+mod mounts;
 pub mod quiet;
 mod settings;
 mod tree;
+mod walk;
 
 #[cfg(test)]
 mod fuzz;
@@ -29,11 +34,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 
+use crate::config::Poll;
+use file::Stamp;
 use filter::{Filter, Pins};
-use hints::{Flags, Kernel, Message};
+use hints::{Flags, Kernel, Message, What};
+use mounts::Mounts;
 use quiet::{Quiet, Sign};
 use settings::{Differences, Purpose, Settings};
-use tree::{Root, Stamp, Tree};
+use tree::{Means, Root, Tree};
+use walk::Watches;
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -52,6 +61,13 @@ pub struct Scope {
     pub debounce: Duration,
     /// A change is reported at most this long after its first event; only git's lock may delay it further (5 s).
     pub max_wait: Duration,
+    /// When to look although no event came.
+    pub poll: Poll,
+    /// Whether symlinks that lead to folders outside of the roots are watched like folders of their own name.
+    pub follow_links: bool,
+    /// A file to be made for a moment, in a folder that is there and is watched for nothing else: if the kernel says
+    /// nothing about it within a second, it says nothing about any file. `None`: it is believed.
+    pub probe: Option<PathBuf>,
 }
 
 /// Changes of one burst.
@@ -107,6 +123,7 @@ pub struct Watcher {
 struct Counts {
     files: AtomicUsize,
     dirs: AtomicUsize,
+    unwatched: AtomicUsize,
 }
 
 /// Events that may wait for the coordinating thread; 50,000 files touched at once fit. More set the overflow flag.
@@ -117,6 +134,32 @@ const BATCH: usize = 4096;
 
 /// A lock older than this was left behind by a git that died.
 const STALE_LOCK: Duration = Duration::from_secs(10);
+
+/// A living kernel tells of the probe within a millisecond; a machine may be busy.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often everything is looked at where no event ever comes.
+const DEAF_POLL: Duration = Duration::from_secs(1);
+
+/// What surrounds a watcher; tests change it.
+struct Surroundings<B> {
+    /// Messages that may wait.
+    capacity: usize,
+    /// The kernel's table of mounts.
+    mounts: PathBuf,
+    /// Runs before each batch of messages is taken.
+    before_batch: B,
+}
+
+impl Default for Surroundings<fn()> {
+    fn default() -> Self {
+        Surroundings {
+            capacity: INBOX,
+            mounts: PathBuf::from("/proc/self/mountinfo"),
+            before_batch: || (),
+        }
+    }
+}
 
 impl Watcher {
     /// Places every watch and takes the snapshot; a save made after the return is never lost. `report` is called
@@ -129,14 +172,12 @@ impl Watcher {
         scope: Scope,
         report: impl FnMut(Seen) + Send + 'static,
     ) -> anyhow::Result<Watcher> {
-        Watcher::start_with(scope, INBOX, || (), report)
+        Watcher::start_in(Surroundings::default(), scope, report)
     }
 
-    /// `before_batch` runs before each batch of messages is taken: tests stall the reader there.
-    fn start_with(
+    fn start_in(
+        surroundings: Surroundings<impl FnMut() + Send + 'static>,
         scope: Scope,
-        capacity: usize,
-        before_batch: impl FnMut() + Send + 'static,
         report: impl FnMut(Seen) + Send + 'static,
     ) -> anyhow::Result<Watcher> {
         let root = &scope.root;
@@ -148,7 +189,7 @@ impl Watcher {
             root.display()
         );
 
-        let (inbox, messages) = sync_channel(capacity);
+        let (inbox, messages) = sync_channel(surroundings.capacity);
         let flags = Arc::new(Flags::default());
         let mut tops = vec![root.clone()];
         tops.extend(scope.extra_roots.iter().cloned());
@@ -162,11 +203,18 @@ impl Watcher {
         );
         let mut roots: Vec<Root> = tops.iter().map(|top| Root::whole(top)).collect();
         roots.extend(passages(&tops, scope.always.iter().chain(pinned), &sources));
+        let means = Means {
+            poll: scope.poll,
+            follow_links: scope.follow_links,
+        };
         let tree = Tree::new(
             root,
             roots,
             filter,
             Kernel::new(inbox.clone(), Arc::clone(&flags)),
+            means,
+            Mounts::new(surroundings.mounts),
+            now(),
         );
         // Read after the watches are placed: what changes in between is seen by both, and a save after by one.
         let settings = scope
@@ -189,11 +237,16 @@ impl Watcher {
             flags: Arc::clone(&flags),
             counts: Arc::clone(&counts),
             poll_at: None,
-            events_lost: false,
-            before_batch,
+            poll_took: Duration::ZERO,
+            probe: None,
+            events_lost: None,
+            before_batch: surroundings.before_batch,
             report,
         };
         coordinator.count();
+        if scope.poll == Poll::Auto {
+            coordinator.probe = scope.probe.and_then(|file| coordinator.probe(file));
+        }
         start_baseline(
             coordinator.tree.without_content(),
             inbox.clone(),
@@ -211,6 +264,13 @@ impl Watcher {
         })
     }
 
+    /// Compares the whole tree with what was last reported, because events may be missing: this process was stopped,
+    /// or the machine slept.
+    pub fn compare(&self) {
+        self.flags.doubted.store(true, Ordering::SeqCst);
+        Flags::raise(&self.flags.overflow, &self.inbox);
+    }
+
     /// How many files are watched.
     pub fn files(&self) -> usize {
         self.counts.files.load(Ordering::Relaxed)
@@ -219,6 +279,11 @@ impl Watcher {
     /// How many folders are watched or polled.
     pub fn dirs(&self) -> usize {
         self.counts.dirs.load(Ordering::Relaxed)
+    }
+
+    /// How many of them no event comes from, because the kernel refuses or polling was asked for.
+    pub fn unwatched(&self) -> usize {
+        self.counts.unwatched.load(Ordering::Relaxed)
     }
 }
 
@@ -247,16 +312,28 @@ struct Coordinator<B, R> {
     flags: Arc<Flags>,
     counts: Arc<Counts>,
     poll_at: Option<Instant>,
-    /// Since the last flush.
-    events_lost: bool,
+    /// How long the last look without events took.
+    poll_took: Duration,
+    probe: Option<Probe>,
+    /// Since the last flush; which watches to place again.
+    events_lost: Option<Watches>,
     before_batch: B,
     report: R,
+}
+
+/// A file that was made to see whether the kernel says so.
+struct Probe {
+    file: PathBuf,
+    until: Instant,
 }
 
 impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     fn run(&mut self) {
         self.tell();
-        self.poll_at = self.tree.poll_after().map(|after| now() + after);
+        self.poll_at = self
+            .tree
+            .poll_after(self.poll_took)
+            .map(|after| now() + after);
         while let Some(first) = self.receive() {
             (self.before_batch)();
             let mut next = first;
@@ -277,7 +354,8 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
 
     /// Waits for a message or the next deadline; without a deadline, for as long as nothing happens. `None`: everybody has gone.
     fn receive(&self) -> Option<Option<Message>> {
-        let due = [self.quiet.due(), self.settings.due(), self.poll_at]
+        let probe = self.probe.as_ref().map(|probe| probe.until);
+        let due = [self.quiet.due(), self.settings.due(), self.poll_at, probe]
             .into_iter()
             .flatten()
             .min();
@@ -297,8 +375,16 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     fn take(&mut self, message: Message) {
         match message {
             Message::Hint(hint) => {
+                if self
+                    .probe
+                    .as_ref()
+                    .is_some_and(|probe| probe.file == hint.path)
+                {
+                    self.end_probe();
+                    return;
+                }
                 if self.settings.concerned(&hint.path) {
-                    self.settings.stir(hint.at);
+                    self.settings.stir(hint.at, hint.what);
                 }
                 self.tree.take(&hint, &mut self.quiet);
             }
@@ -317,20 +403,24 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
 
     /// Does what is due.
     fn act(&mut self, now: Instant) {
+        self.tree.mend(now, &mut self.quiet);
         if self.flags.overflow.swap(false, Ordering::SeqCst) {
-            if !self.events_lost {
-                (self.report)(Seen::Note(
-                    "events were lost; comparing every file".to_owned(),
-                ));
-            }
-            // Compared when the storm is over, not once for each overflow in it.
-            self.events_lost = true;
-            self.settings.stir(now);
-            self.quiet.seen(now, &self.tops[0], Sign::Open);
+            self.lost(now);
+        }
+        if self.probe.as_ref().is_some_and(|probe| probe.until <= now) {
+            self.end_probe();
+            self.tree.is_deaf(DEAF_POLL);
+            (self.report)(Seen::Note(
+                "the kernel tells of no change here (a file was made and nothing was heard of it); every folder is \
+                 polled"
+                    .to_owned(),
+            ));
         }
         if self.poll_at.is_some_and(|at| at <= now) {
             self.poll_at = None;
-            self.tree.poll(now, &mut self.quiet);
+            let began = self::now();
+            self.tree.poll(began, &mut self.quiet);
+            self.poll_took = began.elapsed();
             // Where the tree has no watches the settings may have none either.
             if self.settings.due().is_none() {
                 let differences = self.settings.last_look();
@@ -347,16 +437,56 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
                 self.flush(now);
             }
         }
+        self.tree.mend(now, &mut self.quiet);
         if self.poll_at.is_none() {
-            self.poll_at = self.tree.poll_after().map(|after| now + after);
+            let after = self.tree.poll_after(self.poll_took);
+            self.poll_at = after.map(|after| self::now() + after);
         }
         self.tell();
     }
 
+    /// Events are missing, or may be.
+    fn lost(&mut self, now: Instant) {
+        let doubted = self.flags.doubted.swap(false, Ordering::SeqCst);
+        if !doubted && self.events_lost.is_none() {
+            (self.report)(Seen::Note(
+                "events were lost; comparing every file".to_owned(),
+            ));
+        }
+        // Compared when the storm is over, not once for each overflow in it.
+        let watches = self.events_lost.get_or_insert(Watches::Missing);
+        if self.flags.crowded.swap(false, Ordering::SeqCst) {
+            *watches = Watches::All;
+        }
+        self.settings.stir(now, What::Unsure);
+        self.quiet.seen(now, &self.tops[0], Sign::Open);
+    }
+
+    /// Makes `file` and has its folder watched until the kernel has spoken.
+    fn probe(&self, file: PathBuf) -> Option<Probe> {
+        let watched = self.tree.hear(file.parent()?);
+        // Where no file can be made nothing is built either.
+        let made = watched && std::fs::write(&file, "").is_ok();
+        made.then(|| Probe {
+            file,
+            until: now() + PROBE_PATIENCE,
+        })
+    }
+
+    fn end_probe(&mut self) {
+        let Some(probe) = self.probe.take() else {
+            return;
+        };
+        let _ = std::fs::remove_file(&probe.file);
+        if let Some(folder) = probe.file.parent() {
+            self.tree.unhear(folder);
+        }
+    }
+
     fn flush(&mut self, now: Instant) {
         let first_at = self.quiet.first_at().unwrap_or(now);
-        if std::mem::take(&mut self.events_lost) {
-            self.tree.compare_all(now, &mut self.quiet);
+        if let Some(watches) = self.events_lost.take() {
+            self.tree.compare_all(watches, now, &mut self.quiet);
         }
         let Some(changes) = self.tree.judge(now, &mut self.quiet) else {
             return;
@@ -384,7 +514,9 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
 
     fn tell_settings(&mut self, differences: Differences) {
         if differences.ignore {
-            self.tree.compare_all(now(), &mut self.quiet);
+            let now = now();
+            self.tree
+                .compare_all(Watches::Missing, now, &mut self.quiet);
         }
         if !differences.settings.is_empty() {
             (self.report)(Seen::Settings(differences.settings));
@@ -402,6 +534,9 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             .files
             .store(self.tree.files(), Ordering::Relaxed);
         self.counts.dirs.store(self.tree.dirs(), Ordering::Relaxed);
+        self.counts
+            .unwatched
+            .store(self.tree.unwatched(), Ordering::Relaxed);
     }
 }
 
@@ -457,7 +592,7 @@ fn start_baseline(
         for chunk in files.chunks(CHUNK) {
             let contents = chunk.iter().filter_map(|(path, stamp)| {
                 let content = fingerprint::of_file(path).ok().flatten()?;
-                (tree::stamp_of(path)? == *stamp).then(|| (path.clone(), *stamp, content))
+                (Stamp::at(path)? == *stamp).then(|| (path.clone(), *stamp, content))
             });
             let contents = contents.collect();
             if flags.stop.load(Ordering::SeqCst) || inbox.send(Message::Baseline(contents)).is_err()

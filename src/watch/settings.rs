@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use notify_debouncer_full::{Debouncer, NoCache, new_debouncer_opt};
 
 use super::fingerprint::{self, Fingerprint};
-use super::hints::Message;
+use super::hints::{Message, What};
 
 /// What a settings file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ struct Live {
     since: Instant,
     /// When to look for the last time.
     until: Instant,
+    /// Something was written and not closed yet.
+    open: bool,
 }
 
 /// A file that never rests is read this long after the first event all the same.
@@ -93,17 +95,27 @@ impl Settings {
         self.concerned.contains(path)
     }
 
-    /// An event on a path that concerns a settings file, or lost events.
-    pub(super) fn stir(&mut self, now: Instant) {
+    /// An event on a path that concerns a settings file, or lost events (`Unsure`).
+    pub(super) fn stir(&mut self, now: Instant, what: What) {
         if self.live.is_none() {
             self.live = Some(Live {
                 _debouncer: self.debouncer(),
                 since: now,
                 until: now,
+                open: false,
             });
         }
         let live = self.live.as_mut().expect("it was just made");
-        live.until = (now + 2 * self.quiet).min(live.since + LONGEST);
+        match what {
+            // Half of it may be there, or nothing yet.
+            What::Created | What::Written => live.open = true,
+            What::Attributes => {}
+            What::Closed | What::MovedIn | What::MovedAway | What::Removed | What::Unsure => {
+                live.open = false;
+            }
+        }
+        let rest = if live.open { LONGEST } else { 2 * self.quiet };
+        live.until = (now + rest).min(live.since + LONGEST);
     }
 
     /// When to look for the last time; `None` while nothing moves.
@@ -113,6 +125,9 @@ impl Settings {
 
     /// The debouncer says that it is quiet.
     pub(super) fn settled(&mut self) -> Differences {
+        if self.live.as_ref().is_some_and(|live| live.open) {
+            return Differences::default();
+        }
         // An empty file may be one that was truncated and not yet written: left to the last look.
         self.differences(false)
     }

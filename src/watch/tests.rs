@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::config::Poll;
+
 use super::ChangeKind::{Created, Modified, Removed};
-use super::{Change, ChangeKind, INBOX, Scope, Seen, Watcher};
+use super::{Change, ChangeKind, INBOX, Scope, Seen, Surroundings, Watcher};
 
 /// Generous: only a failing test waits that long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -36,6 +38,9 @@ pub(super) fn scope(root: &Path) -> Scope {
         settings: Vec::new(),
         debounce: Duration::from_millis(30),
         max_wait: Duration::from_secs(1),
+        poll: Poll::Auto,
+        follow_links: false,
+        probe: None,
     }
 }
 
@@ -57,20 +62,14 @@ struct Sight {
 
 impl Sight {
     fn new(scope: Scope) -> Sight {
-        Sight::stalled(scope, INBOX, || ())
+        Sight::within(Surroundings::default(), scope)
     }
 
-    fn stalled(
-        scope: Scope,
-        capacity: usize,
-        before_batch: impl FnMut() + Send + 'static,
-    ) -> Sight {
+    fn within(surroundings: Surroundings<impl FnMut() + Send + 'static>, scope: Scope) -> Sight {
         let (send, seen) = channel();
         let root = scope.root.clone();
-        let watcher = Watcher::start_with(scope, capacity, before_batch, move |seen| {
-            drop(send.send(seen))
-        })
-        .expect("start");
+        let watcher = Watcher::start_in(surroundings, scope, move |seen| drop(send.send(seen)))
+            .expect("start");
         Sight {
             root,
             seen,
@@ -711,7 +710,12 @@ fn lost_events_are_made_up_for_by_comparing() {
     ]);
     let gate = Arc::new(Mutex::new(()));
     let held = Arc::clone(&gate);
-    let sight = Sight::stalled(patient(&root), 8, move || drop(held.lock().expect("gate")));
+    let surroundings = Surroundings {
+        capacity: 8,
+        before_batch: move || drop(held.lock().expect("gate")),
+        mounts: PathBuf::new(),
+    };
+    let sight = Sight::within(surroundings, patient(&root));
     let lock = gate.lock().expect("gate");
     for n in 0..200 {
         sight.write(&format!("noise-{n}"), "x");
@@ -894,9 +898,12 @@ fn checking_out_and_back_within_a_burst_is_no_change() {
     write(&root, "b/c", "2");
     let gate = Arc::new(Mutex::new(()));
     let held = Arc::clone(&gate);
-    let sight = Sight::stalled(patient(&root), INBOX, move || {
-        drop(held.lock().expect("gate"))
-    });
+    let surroundings = Surroundings {
+        capacity: INBOX,
+        mounts: PathBuf::new(),
+        before_batch: move || drop(held.lock().expect("gate")),
+    };
+    let sight = Sight::within(surroundings, patient(&root));
     // So that both have their baseline: it comes before this in the channel, or they are reported here.
     sight.write("a", "3");
     sight.write("b/c", "3");
@@ -1098,7 +1105,7 @@ fn every_file_is_seen_whatever_the_limit() {
         ..scope(&root)
     });
     assert!(
-        matches!(sight.next(), Seen::Note(text) if text.contains("polled every second") && text.contains("raise fs.inotify."))
+        matches!(sight.next(), Seen::Note(text) if text.contains("are polled meanwhile") && text.contains("sudo sysctl -w user.max_inotify_"))
     );
     for n in 0..10 {
         write(&root, &format!("d{n}/f"), "y");

@@ -1,101 +1,36 @@
 //! The tree as it was last reported, and how it differs now.
 //!
-//! Hints make paths dirty; [`Tree::judge`] decides by `lstat` and content whether anything changed. Every kept
-//! directory is watched before it is listed, so that what appears in between is seen by one or the other. Everything
-//! unusual (lost events, edited ignore files, polling) is the same comparison over more paths.
+//! Hints make paths dirty; [`Tree::judge`] decides by `lstat` and content whether anything changed. Walks keep the
+//! watches in step with the directories. Everything unusual (lost events, edited ignore files, polling) is the same
+//! comparison over more paths.
 //!
-//! It never trusts an event's word for what is on disk, never follows a symlink, and knows no time of its own
-//! except to distrust files that are younger than the clock's grain.
+//! It never trusts an event's word for what is on disk, and never asks for the time.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use super::file::{Look, Stamp, is_file_or_link};
 use super::filter::{Chain, Entry, Filter, Sources};
-use super::fingerprint::{self, Fingerprint};
-use super::hints::{Hint, What};
+use super::fingerprint::Fingerprint;
+use super::hints::{Hint, Lane, Place, Placed, What};
+use super::mounts::Mounts;
 use super::quiet::{Quiet, Sign};
+use super::walk::{Extent, Found, Identity, Step, Visit, Walk, Watches, split};
 use super::{Change, ChangeKind};
+use crate::config::Poll;
 
-/// Files up to this many bytes are compared by content: 78 µs to read and hash. Larger ones count as changed when
-/// size, time of modification or inode differ; generated data of that size is rarely saved without effect.
-pub(super) const CONTENT_LIMIT: u64 = 1024 * 1024;
-
-/// The kernel stamps files with a clock that ticks every 1 to 10 ms. Two writes within one tick can leave
-/// the same stamp, so a stamp is no evidence before that much time has passed since. Twice the tick, in nanoseconds.
-const CLOCK_GRAIN: i128 = 20_000_000;
-
-/// Who places the watches.
-pub(super) trait Place {
-    /// Watches one directory, not what is below it. Placing it twice is harmless.
-    fn watch(&mut self, dir: &Path, is_root: bool) -> Placed;
-    /// Forgets it. Unknown directories are passed over.
-    fn unwatch(&mut self, dir: &Path);
-    /// Which limit [`Placed::Full`] has met, and how to raise it: the beginning of a sentence.
-    fn limit(&self) -> String;
-}
-
-/// What came of [`Place::watch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placed {
-    Watched,
-    /// The directory is not there any more.
-    Gone,
-    /// The system gives no more watches: it has to be polled.
-    Full,
-    /// It may not be watched (permissions); a change of its attributes is seen by its parent.
-    Refused,
-}
-
-/// All that `lstat` tells about whether a file may have changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    size: u64,
-    modified: i128,
-    changed: i128,
-    inode: u64,
-    device: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    /// Not read yet.
-    Unknown,
-    /// May not be read; a change of its attributes may lift that.
-    Unreadable,
-    /// Beyond [`CONTENT_LIMIT`].
-    Large,
-    Known(Fingerprint),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Meta {
-    stamp: Stamp,
-    is_link: bool,
-    /// Younger than the clock's grain when it was looked at.
-    racy: bool,
-    content: Content,
-}
-
-/// Tells a directory from its successor at the same path; inode numbers are reused at once on ext4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    born: Option<SystemTime>,
-}
-
+/// A directory of the tree.
 #[derive(Debug)]
-struct Dir {
-    identity: Identity,
+pub(super) struct Dir {
+    pub(super) identity: Identity,
     chain: Chain,
     sources: Sources,
+    pub(super) watch: Placed,
     /// Kept files as last reported.
-    files: HashMap<OsString, Meta>,
+    pub(super) files: HashMap<OsString, Look>,
     /// Directories below that are in the tree too.
     subs: HashSet<OsString>,
     /// It could not be listed; a change of its attributes may lift that.
@@ -138,15 +73,13 @@ impl Root {
     }
 }
 
-/// How thoroughly to walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Walk {
-    /// The first time: what is there is the baseline.
-    First,
-    /// Everything, and every watch placed again.
-    Again,
-    /// This directory, and below it only what is new.
-    Shallow,
+/// How the tree is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Means {
+    /// When to look although no event came.
+    pub(super) poll: Poll,
+    /// Whether symlinks to directories outside of the roots are walked.
+    pub(super) follow_links: bool,
 }
 
 /// The kept directories, their files as last reported, and what may differ from that.
@@ -154,43 +87,78 @@ pub(super) struct Tree<P> {
     root: PathBuf,
     filter: Filter,
     place: P,
+    means: Means,
+    mounts: Mounts,
     roots: Vec<Root>,
     dirs: HashMap<PathBuf, Dir>,
+    /// Symlinks that are followed, and where they lead.
+    links: HashMap<PathBuf, PathBuf>,
     /// What each path in doubt was when last reported.
-    dirty: HashMap<PathBuf, Option<Meta>>,
+    dirty: HashMap<PathBuf, Option<Look>>,
     /// Directories whose ignore files may have changed.
     doubtful: BTreeSet<PathBuf>,
-    /// Directories for which there is no watch.
+    /// Directories that are looked at although no event came.
     polled: BTreeSet<PathBuf>,
+    /// Directories that were given up. A directory that moved shares its watch with its old name, and loses it then.
+    given_up: HashSet<Identity>,
     files: usize,
     /// What is worth telling, since last asked.
     notes: Vec<String>,
+    /// A directory was refused its watch.
+    is_full: bool,
     said_full: bool,
+    said_remote: bool,
 }
 
-impl<P: Place> Tree<P> {
-    /// Watches and lists everything below `roots`; changes are named relative to `root`.
-    pub(super) fn new(root: &Path, roots: Vec<Root>, filter: Filter, place: P) -> Tree<P> {
+/// How long until a tree is looked at again that gives no events: so long that looking takes at most a twentieth
+/// of the time, between these bounds.
+const POLL_SHARE: u32 = 20;
+const POLL_LEAST: Duration = Duration::from_millis(500);
+const POLL_MOST: Duration = Duration::from_secs(5);
+
+/// How often to look whether a root is back.
+const ROOT_BACK: Duration = Duration::from_millis(250);
+
+impl<P: Place + Sync> Tree<P> {
+    /// Watches and lists everything below `roots`; changes are named relative to `root`. `now`: when this began.
+    pub(super) fn new(
+        root: &Path,
+        roots: Vec<Root>,
+        filter: Filter,
+        place: P,
+        means: Means,
+        mounts: Mounts,
+        now: Instant,
+    ) -> Tree<P> {
         let mut tree = Tree {
             root: root.to_owned(),
             filter,
             place,
+            means,
+            mounts,
             roots,
             dirs: HashMap::new(),
+            links: HashMap::new(),
             dirty: HashMap::new(),
             doubtful: BTreeSet::new(),
             polled: BTreeSet::new(),
+            given_up: HashSet::new(),
             files: 0,
             notes: Vec::new(),
+            is_full: false,
             said_full: false,
+            said_remote: false,
         };
-        let now = clock();
         // Nothing waits on the first walk, so its quiet time is nobody's.
         let mut quiet = Quiet::new(Duration::ZERO, Duration::ZERO);
         for at in 0..tree.roots.len() {
-            tree.walk_root(at, Walk::First, now, &mut quiet);
+            tree.walk_root(at, Extent::First, Watches::Missing, now, &mut quiet);
         }
-        tree.hash_the_young();
+        for (path, dir) in &mut tree.dirs {
+            for (name, look) in &mut dir.files {
+                look.read_if_young(&path.join(name));
+            }
+        }
         tree
     }
 
@@ -204,19 +172,40 @@ impl<P: Place> Tree<P> {
         self.dirs.len()
     }
 
+    /// How many directories no event comes from.
+    pub(super) fn unwatched(&self) -> usize {
+        let without = |dir: &&Dir| !matches!(dir.watch, Placed::Watched(_));
+        self.dirs.values().filter(without).count()
+    }
+
     /// What happened that is worth a line, since the last call.
     pub(super) fn notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
-    /// How long until the tree has to be looked at although no event came; `None` if events are enough.
-    pub(super) fn poll_after(&self) -> Option<Duration> {
-        if self.roots.iter().any(Root::is_waited_for) {
-            Some(Duration::from_millis(250))
-        } else if !self.polled.is_empty() {
-            Some(Duration::from_secs(1))
-        } else {
-            None
+    /// How long until the tree has to be looked at although no event came, if the last look took `took`; `None` if
+    /// events are enough.
+    pub(super) fn poll_after(&self, took: Duration) -> Option<Duration> {
+        let lost = self.roots.iter().any(Root::is_waited_for);
+        let polled = match self.means.poll {
+            Poll::Off => None,
+            Poll::Auto => Some((took * POLL_SHARE).clamp(POLL_LEAST, POLL_MOST)),
+            Poll::Every(interval) => Some(interval),
+        };
+        let polled = polled.filter(|_| !self.polled.is_empty());
+        match polled {
+            Some(polled) if lost => Some(polled.min(ROOT_BACK)),
+            None if lost => Some(ROOT_BACK),
+            polled => polled,
+        }
+    }
+
+    /// No event comes from the kernel at all: everything is polled from now on, at `interval`.
+    pub(super) fn is_deaf(&mut self, interval: Duration) {
+        self.means.poll = Poll::Every(interval);
+        for (path, dir) in &mut self.dirs {
+            dir.watch = Placed::Unwanted;
+            self.polled.insert(path.clone());
         }
     }
 
@@ -227,26 +216,18 @@ impl<P: Place> Tree<P> {
             let wanting = dir
                 .files
                 .iter()
-                .filter(|(_, meta)| meta.content == Content::Unknown);
-            found.extend(wanting.map(|(name, meta)| (path.join(name), meta.stamp)));
+                .filter_map(|(name, look)| Some((path.join(name), look.unread()?)));
+            found.extend(wanting);
         }
         found
     }
 
     /// The content of `path` while its stamp was `stamp`.
     pub(super) fn learn(&mut self, path: &Path, stamp: Stamp, content: Fingerprint) {
-        let Some((parent, name)) = split(path) else {
-            return;
-        };
-        let Some(meta) = self
-            .dirs
-            .get_mut(parent)
-            .and_then(|dir| dir.files.get_mut(name))
-        else {
-            return;
-        };
-        if meta.stamp == stamp && meta.content == Content::Unknown {
-            meta.content = Content::Known(content);
+        let look =
+            split(path).and_then(|(parent, name)| self.dirs.get_mut(parent)?.files.get_mut(name));
+        if let Some(look) = look {
+            look.learn(stamp, content);
         }
     }
 
@@ -259,7 +240,7 @@ impl<P: Place> Tree<P> {
         };
         if let Some(root) = self.roots.iter().position(|root| root.path == *path) {
             if structural {
-                self.check_root(root, *at, quiet);
+                self.check_root(root, Watches::All, *at, quiet);
             }
             return;
         }
@@ -267,6 +248,7 @@ impl<P: Place> Tree<P> {
             return;
         };
         let Some(dir) = self.dirs.get(parent) else {
+            log::debug!(target: "watch", "{what:?} {path:?}: dropped, its folder is not watched");
             return;
         };
         if Filter::is_source(name) {
@@ -282,16 +264,14 @@ impl<P: Place> Tree<P> {
                         Sign::Open
                     };
                     self.doubt(path, *at, sign, quiet);
+                } else {
+                    self.trace_ignored(path, false);
                 }
             }
             What::Attributes => {
                 if self.dirs.get(path).is_some_and(|dir| dir.unlisted) {
-                    self.walk_known(path, Walk::Again, *at, quiet);
-                } else if dir
-                    .files
-                    .get(name)
-                    .is_some_and(|meta| meta.content == Content::Unreadable)
-                {
+                    self.walk_known(path, Extent::Whole, Watches::All, *at, quiet);
+                } else if dir.files.get(name).is_some_and(Look::is_unreadable) {
                     self.doubt(path, *at, Sign::Finished, quiet);
                 }
             }
@@ -306,6 +286,7 @@ impl<P: Place> Tree<P> {
         let (parent, name) = split(path).expect("the parent is in the tree");
         let found = fs::symlink_metadata(path).ok();
         if found.as_ref().is_some_and(Metadata::is_dir) {
+            self.links.remove(path);
             let dir = self
                 .dirs
                 .get_mut(parent)
@@ -316,21 +297,26 @@ impl<P: Place> Tree<P> {
                 self.doubt(path, at, Sign::Finished, quiet);
             }
             if entry == Entry::Skip {
-                self.forget_dir(path, false, at, quiet);
+                self.trace_ignored(path, true);
+                self.forget_dir(path, true, at, quiet);
             } else {
                 // Even if it is known: it may be another one by now, or the watch may have left with the old name.
-                self.walk_known(path, Walk::Again, at, quiet);
+                self.walk_known(path, Extent::Whole, Watches::All, at, quiet);
             }
             return;
         }
-        // notify has removed its watches together with the event that told us.
-        self.forget_dir(path, false, at, quiet);
+        if self.links.contains_key(path) {
+            self.follow_links(vec![path.to_owned()], Extent::Whole, at, quiet);
+        } else {
+            // The watch of a directory that was deleted is gone with it; that of one that was moved went along.
+            self.forget_dir(path, what != What::Removed, at, quiet);
+        }
         let dir = self
             .dirs
             .get_mut(parent)
             .expect("the parent is in the tree");
         match found.filter(is_file_or_link) {
-            Some(_) => {
+            Some(found) => {
                 if self.filter.keeps_file(&dir.chain, path) {
                     let sign = if what == What::Created {
                         Sign::Open
@@ -338,6 +324,11 @@ impl<P: Place> Tree<P> {
                         Sign::Finished
                     };
                     self.doubt(path, at, sign, quiet);
+                    if found.is_symlink() && self.means.follow_links {
+                        self.follow_links(vec![path.to_owned()], Extent::Whole, at, quiet);
+                    }
+                } else {
+                    self.trace_ignored(path, false);
                 }
             }
             None if dir.files.contains_key(name)
@@ -346,6 +337,7 @@ impl<P: Place> Tree<P> {
                 self.doubt(path, at, Sign::Gone, quiet);
             }
             None => {
+                log::debug!(target: "watch", "{what:?} {path:?}: dropped, came and went");
                 self.dirty.remove(path);
                 quiet.forget(path);
             }
@@ -353,21 +345,63 @@ impl<P: Place> Tree<P> {
     }
 
     /// Events were lost, or the rules have changed: everything is compared.
-    pub(super) fn compare_all(&mut self, at: Instant, quiet: &mut Quiet) {
+    pub(super) fn compare_all(&mut self, watches: Watches, at: Instant, quiet: &mut Quiet) {
         for root in 0..self.roots.len() {
-            self.check_root(root, at, quiet);
+            self.check_root(root, watches, at, quiet);
         }
+    }
+
+    /// Has the kernel tell of one folder that is not in the tree. Whether it will.
+    pub(super) fn hear(&self, folder: &Path) -> bool {
+        matches!(self.place.watch(folder, true, Lane(0)), Placed::Watched(_))
+    }
+
+    /// No more of a folder that [`Tree::hear`] was called for.
+    pub(super) fn unhear(&self, folder: &Path) {
+        self.place.unwatch(folder, Lane(0));
     }
 
     /// Looks where no events come from.
     pub(super) fn poll(&mut self, at: Instant, quiet: &mut Quiet) {
         for root in 0..self.roots.len() {
             if self.roots[root].lost {
-                self.check_root(root, at, quiet);
+                self.check_root(root, Watches::Missing, at, quiet);
             }
         }
-        for dir in self.polled.clone() {
-            self.walk_known(&dir, Walk::Shallow, at, quiet);
+        let steps = self
+            .polled
+            .iter()
+            .filter_map(|dir| self.step(dir))
+            .collect();
+        // Nobody tells whether who writes has finished.
+        self.walk(
+            steps,
+            Extent::Shallow,
+            Watches::Missing,
+            Sign::Open,
+            at,
+            quiet,
+        );
+    }
+
+    /// Directories that were given up may have taken the watch of their new names along; these are watched and
+    /// listed again. To be called after each batch of hints and after each walk.
+    pub(super) fn mend(&mut self, at: Instant, quiet: &mut Quiet) {
+        while !self.given_up.is_empty() {
+            let given_up = std::mem::take(&mut self.given_up);
+            let moved = self
+                .dirs
+                .iter()
+                .filter(|(_, dir)| given_up.contains(&dir.identity));
+            let steps: Vec<Step> = moved.filter_map(|(path, _)| self.step(path)).collect();
+            self.walk(
+                steps,
+                Extent::Shallow,
+                Watches::All,
+                Sign::Finished,
+                at,
+                quiet,
+            );
         }
     }
 
@@ -386,10 +420,10 @@ impl<P: Place> Tree<P> {
                 continue;
             }
             let found = fs::symlink_metadata(path).ok().filter(is_file_or_link);
-            let emptied = |before: &Meta| {
-                before.stamp.size > 0 && found.as_ref().is_some_and(|now| now.len() == 0)
-            };
-            waits = waits || before.as_ref().is_some_and(emptied);
+            let emptied = before
+                .as_ref()
+                .is_some_and(|before| before.was_emptied(found.as_ref()));
+            waits = waits || emptied;
             looks.push((path.clone(), found));
         }
         if waits && quiet.wait_for_content(now) {
@@ -398,7 +432,14 @@ impl<P: Place> Tree<P> {
         let mut changes = Vec::new();
         for (path, found) in looks {
             let before = self.dirty.remove(&path).expect("it was just looked at");
-            if let Some(kind) = self.verdict(&path, before, found) {
+            let verdict = self.verdict(&path, before, found);
+            match verdict {
+                Some(kind) => log::debug!(target: "watch", "{path:?}: {kind:?}"),
+                None => {
+                    log::debug!(target: "watch", "{path:?}: dropped, its content is what it was")
+                }
+            }
+            if let Some(kind) = verdict {
                 changes.push(Change {
                     path: super::relative(&self.root, &path),
                     kind,
@@ -413,7 +454,7 @@ impl<P: Place> Tree<P> {
     fn verdict(
         &mut self,
         path: &Path,
-        before: Option<Meta>,
+        before: Option<Look>,
         found: Option<Metadata>,
     ) -> Option<ChangeKind> {
         let (parent, name) = split(path)?;
@@ -422,7 +463,9 @@ impl<P: Place> Tree<P> {
         let kept = dir
             .as_ref()
             .is_some_and(|dir| self.filter.keeps_file(&dir.chain, path));
-        let now = found.filter(|_| kept).and_then(|found| read(path, &found));
+        let now = found
+            .filter(|_| kept)
+            .and_then(|found| Look::into(path, &found));
         if let Some(dir) = dir {
             let held = match now {
                 Some(now) => dir.files.insert(name.to_owned(), now).is_some(),
@@ -436,7 +479,7 @@ impl<P: Place> Tree<P> {
             // Still there, but ignored by now: nothing happened to the file.
             (Some(_), None) if on_disk && !kept => None,
             (Some(_), None) => Some(ChangeKind::Removed),
-            (Some(before), Some(now)) => differs(&before, &now).then_some(ChangeKind::Modified),
+            (Some(before), Some(now)) => now.differs(&before).then_some(ChangeKind::Modified),
         }
     }
 
@@ -448,23 +491,21 @@ impl<P: Place> Tree<P> {
                 .get(&dir)
                 .is_some_and(|known| known.sources != Filter::sources(&dir));
             if changed {
-                self.walk_known(&dir, Walk::Again, at, quiet);
+                log::debug!(target: "watch", "{dir:?}: its ignore rules have changed");
+                self.walk_known(&dir, Extent::Whole, Watches::Missing, at, quiet);
             }
         }
     }
 
     /// A root that is gone is waited for; one that is there is compared in whole.
-    fn check_root(&mut self, at: usize, now: Instant, quiet: &mut Quiet) {
+    fn check_root(&mut self, at: usize, watches: Watches, now: Instant, quiet: &mut Quiet) {
         let Root {
             path,
             awaited,
             lost,
             ..
         } = self.roots[at].clone();
-        let found = fs::metadata(&path)
-            .ok()
-            .filter(Metadata::is_dir)
-            .map(|meta| identity(&meta));
+        let found = Identity::at(&path, true);
         let shown = path.display();
         let Some(found) = found else {
             if !lost {
@@ -492,15 +533,21 @@ impl<P: Place> Tree<P> {
                 "{shown} is another folder than before; comparing every file"
             ));
         }
-        self.walk_root(at, Walk::Again, now, quiet);
+        self.walk_root(at, Extent::Whole, watches, now, quiet);
     }
 
-    fn walk_root(&mut self, at: usize, walk: Walk, now: Instant, quiet: &mut Quiet) {
-        let Root { path, entry, .. } = &self.roots[at];
-        let (path, entry) = (path.clone(), *entry);
-        let above = self.filter.above(&path);
-        self.walk(path.clone(), above, entry, walk, now, quiet);
-        if walk == Walk::First && !self.dirs.contains_key(&path) {
+    fn walk_root(
+        &mut self,
+        at: usize,
+        extent: Extent,
+        watches: Watches,
+        now: Instant,
+        quiet: &mut Quiet,
+    ) {
+        let step = self.root_step(at);
+        let path = step.path.clone();
+        self.walk(vec![step], extent, watches, Sign::Finished, now, quiet);
+        if extent == Extent::First && !self.dirs.contains_key(&path) {
             self.roots[at].lost = true;
             self.notes
                 .push(format!("{} is not there; waiting for it", path.display()));
@@ -508,161 +555,207 @@ impl<P: Place> Tree<P> {
     }
 
     /// Walks a directory that is a root or whose parent is in the tree.
-    fn walk_known(&mut self, path: &Path, walk: Walk, at: Instant, quiet: &mut Quiet) {
-        if let Some(root) = self.roots.iter().position(|root| root.path == *path) {
-            return self.walk_root(root, walk, at, quiet);
-        }
-        let Some((parent, name)) = split(path) else {
-            return;
-        };
-        let Some(dir) = self.dirs.get_mut(parent) else {
-            return;
-        };
-        let entry = self.filter.entry(&dir.chain, path);
-        if entry == Entry::Skip {
-            self.forget_dir(path, true, at, quiet);
-            return;
-        }
-        dir.subs.insert(name.to_owned());
-        let chain = dir.chain.clone();
-        self.walk(path.to_owned(), chain, entry, walk, at, quiet);
-    }
-
-    /// Watches, then lists, then compares; `above` is the chain of the parent of `start`.
-    fn walk(
+    fn walk_known(
         &mut self,
-        start: PathBuf,
-        above: Chain,
-        entry: Entry,
-        walk: Walk,
+        path: &Path,
+        extent: Extent,
+        watches: Watches,
         at: Instant,
         quiet: &mut Quiet,
     ) {
-        let mut stack = vec![(start, above, entry)];
-        let mut placed = Vec::new();
-        let mut unwatched = false;
-        while let Some((path, above, entry)) = stack.pop() {
-            let is_root = self.roots.iter().any(|root| root.path == path);
-            let found = if is_root {
-                fs::metadata(&path)
-            } else {
-                fs::symlink_metadata(&path)
-            };
-            let Some(identity) = found
-                .ok()
-                .filter(Metadata::is_dir)
-                .map(|meta| identity(&meta))
-            else {
-                unwatched |= self.forget_dir(&path, true, at, quiet);
-                continue;
-            };
-            let known = self.dirs.remove(&path);
-            let replaced = known
-                .as_ref()
-                .is_some_and(|known| known.identity != identity);
-            if replaced {
-                self.place.unwatch(&path);
-                unwatched = true;
-            }
-            if known.is_none() || replaced || walk != Walk::Shallow || self.polled.contains(&path) {
-                match self.place.watch(&path, is_root) {
-                    Placed::Watched => {
-                        self.polled.remove(&path);
-                        placed.push((path.clone(), is_root));
-                    }
-                    Placed::Full => {
-                        self.polled.insert(path.clone());
-                    }
-                    Placed::Refused => {}
-                    Placed::Gone => {
-                        if let Some(known) = known {
-                            self.dirs.insert(path.clone(), known);
-                        }
-                        unwatched |= self.forget_dir(&path, true, at, quiet);
-                        continue;
-                    }
-                }
-            }
-            let (chain, sources) = self.filter.enter(&above, &path, entry);
-            let (known_files, known_subs) = known
-                .map(|known| (known.files, known.subs))
-                .unwrap_or_default();
-            let mut dir = Dir {
-                identity,
-                chain,
-                sources,
-                files: known_files,
-                subs: HashSet::new(),
-                unlisted: false,
-            };
-            let mut seen = HashSet::new();
-            match fs::read_dir(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // Removed since it was watched: the event is on its way, or comes with its parent's.
-                    dir.subs = known_subs;
-                    self.dirs.insert(path.clone(), dir);
-                    unwatched |= self.forget_dir(&path, true, at, quiet);
-                    continue;
-                }
-                Err(_) => dir.unlisted = true,
-                Ok(entries) => {
-                    for entry in entries.flatten() {
-                        let Ok(kind) = entry.file_type() else {
-                            continue;
-                        };
-                        let (name, below) = (entry.file_name(), entry.path());
-                        if kind.is_dir() {
-                            if self.roots.iter().any(|root| root.path == below) {
-                                // It has a walk and rules of its own.
-                                continue;
-                            }
-                            let entry = self.filter.entry(&dir.chain, &below);
-                            if entry == Entry::Skip {
-                                continue;
-                            }
-                            if walk != Walk::Shallow || !self.dirs.contains_key(&below) {
-                                stack.push((below, dir.chain.clone(), entry));
-                            }
-                            dir.subs.insert(name);
-                        } else if (kind.is_file() || kind.is_symlink())
-                            && self.filter.keeps_file(&dir.chain, &below)
-                        {
-                            seen.insert(name);
-                        }
-                    }
-                }
-            }
-            let gone: Vec<PathBuf> = known_subs
-                .difference(&dir.subs)
-                .map(|name| path.join(name))
-                .collect();
-            if walk == Walk::First {
-                for name in seen {
-                    if let Some(meta) = look(&path.join(&name)) {
-                        self.files += usize::from(dir.files.insert(name, meta).is_none());
-                    }
-                }
-                self.dirs.insert(path, dir);
-            } else {
-                let doubted = doubted(&path, &dir, seen);
-                self.dirs.insert(path, dir);
-                for (path, sign) in doubted {
-                    self.doubt(&path, at, sign, quiet);
-                }
-            }
-            for gone in gone {
-                unwatched |= self.forget_dir(&gone, true, at, quiet);
+        let Some(step) = self.step(path) else {
+            return;
+        };
+        if step.entry == Entry::Skip {
+            self.forget_dir(path, true, at, quiet);
+            return;
+        }
+        if let Some((parent, name)) = split(path)
+            && let Some(dir) = self.dirs.get_mut(parent)
+            && !self.roots.iter().any(|root| root.path == *path)
+        {
+            dir.subs.insert(name.to_owned());
+        }
+        self.walk(vec![step], extent, watches, Sign::Finished, at, quiet);
+    }
+
+    /// How to get to a directory that is a root or whose parent is in the tree.
+    fn step(&self, path: &Path) -> Option<Step> {
+        if let Some(root) = self.roots.iter().position(|root| root.path == *path) {
+            return Some(self.root_step(root));
+        }
+        let above = self.dirs.get(path.parent()?)?.chain.clone();
+        let entry = self.filter.entry(&above, path);
+        Some(Step {
+            path: path.to_owned(),
+            above,
+            entry,
+        })
+    }
+
+    fn root_step(&self, at: usize) -> Step {
+        let Root { path, entry, .. } = &self.roots[at];
+        Step {
+            path: path.clone(),
+            above: self.filter.above(path),
+            entry: *entry,
+        }
+    }
+
+    /// Visits `steps` and what is below them, and takes up what was found. `sign` is for the files that differ.
+    fn walk(
+        &mut self,
+        steps: Vec<Step>,
+        extent: Extent,
+        watches: Watches,
+        sign: Sign,
+        at: Instant,
+        quiet: &mut Quiet,
+    ) {
+        let walk = Walk {
+            filter: &self.filter,
+            place: match self.means.poll {
+                Poll::Auto | Poll::Off => Some(&self.place),
+                Poll::Every(_) => None,
+            },
+            roots: self.roots.iter().map(|root| root.path.as_path()).collect(),
+            links: &self.links,
+            wants_links: self.means.follow_links,
+            known: &self.dirs,
+            extent,
+            watches,
+        };
+        let (found, gone): (Vec<Visit>, Vec<Visit>) = walk
+            .run(steps)
+            .into_iter()
+            .partition(|visit| visit.found.is_some());
+        let mut links = Vec::new();
+        for visit in found {
+            if let Some(found) = visit.found {
+                links.extend(found.links.iter().map(|name| visit.path.join(name)));
+                self.take_up(visit.path, found, sign, at, quiet);
             }
         }
-        if unwatched {
-            // A directory that was moved kept its watch; giving up the old name took it from the new one.
-            for (path, is_root) in placed {
-                if self.dirs.contains_key(&path) {
-                    self.place.watch(&path, is_root);
-                }
-            }
+        // Only now: the parent of each is taken up.
+        for visit in gone {
+            self.forget_dir(&visit.path, true, at, quiet);
         }
         self.say_if_full();
+        if !links.is_empty() {
+            self.follow_links(links, extent, at, quiet);
+        }
+    }
+
+    /// A directory was visited: it is in the tree as it was found.
+    fn take_up(&mut self, path: PathBuf, found: Found, sign: Sign, at: Instant, quiet: &mut Quiet) {
+        let known = self.dirs.remove(&path);
+        if let Some(known) = &known
+            && known.identity != found.identity
+        {
+            self.given_up.insert(known.identity);
+        }
+        self.polls(&path, &found);
+        let (files, subs) = match known {
+            Some(known) => (known.files, known.subs),
+            None => {
+                self.files += found.files.len();
+                (found.files, HashSet::new())
+            }
+        };
+        let gone: Vec<PathBuf> = subs
+            .difference(&found.subs)
+            .map(|name| path.join(name))
+            // A followed link stands among the files of its parent.
+            .filter(|below| !self.links.contains_key(below))
+            .collect();
+        let mut below = found.subs;
+        below.extend(
+            subs.into_iter()
+                .filter(|name| self.links.contains_key(&path.join(name))),
+        );
+        let dir = Dir {
+            identity: found.identity,
+            chain: found.chain,
+            sources: found.sources,
+            watch: found.watch,
+            files,
+            subs: below,
+            unlisted: found.unlisted,
+        };
+        let doubted = found.doubts.into_iter();
+        let doubted: Vec<(PathBuf, Sign)> = doubted
+            .map(|(name, its)| (path.join(name), if its == Sign::Gone { its } else { sign }))
+            .collect();
+        self.dirs.insert(path, dir);
+        for (path, sign) in doubted {
+            self.doubt(&path, at, sign, quiet);
+        }
+        for gone in gone {
+            self.forget_dir(&gone, true, at, quiet);
+        }
+    }
+
+    /// Decides whether a directory is looked at without events.
+    fn polls(&mut self, path: &Path, found: &Found) {
+        let remote = match self.means.poll {
+            Poll::Auto => self.mounts.remote(found.identity.device),
+            Poll::Off | Poll::Every(_) => None,
+        };
+        let polled = match found.watch {
+            Placed::Full | Placed::Unwanted => true,
+            Placed::Watched(_) | Placed::Refused | Placed::Gone => remote.is_some(),
+        };
+        if let Some(kind) = remote
+            && !self.said_remote
+        {
+            self.said_remote = true;
+            self.notes.push(format!(
+                "{} is on {kind}, which does not tell of changes made elsewhere; it is polled",
+                path.display()
+            ));
+        }
+        self.is_full |= found.watch == Placed::Full;
+        if polled {
+            self.polled.insert(path.to_owned());
+        } else {
+            self.polled.remove(path);
+        }
+    }
+
+    /// Symlinks that may lead to directories. Those that lead to a place outside of the roots that is not watched yet
+    /// are walked under their own names; what all others lead to is watched where it lies, or not at all: loops end.
+    fn follow_links(
+        &mut self,
+        mut links: Vec<PathBuf>,
+        extent: Extent,
+        at: Instant,
+        quiet: &mut Quiet,
+    ) {
+        // In one order, whatever the walk's was: of two links to the same place the first is followed.
+        links.sort();
+        for link in links {
+            let target = fs::canonicalize(&link)
+                .ok()
+                .filter(|target| target.is_dir() && self.leads_out(&link, target));
+            if self.links.get(&link) != target.as_ref() {
+                self.forget_dir(&link, true, at, quiet);
+                self.links.remove(&link);
+            }
+            let Some(target) = target else { continue };
+            let is_new = self.links.insert(link.clone(), target).is_none();
+            if is_new || extent == Extent::Whole {
+                self.walk_known(&link, extent, Watches::Missing, at, quiet);
+            }
+        }
+    }
+
+    fn leads_out(&self, link: &Path, target: &Path) -> bool {
+        let apart = |other: &Path| !target.starts_with(other) && !other.starts_with(target);
+        let mut others = self.links.iter().filter(|(other, _)| *other != link);
+        self.roots
+            .iter()
+            .all(|root| root.entry == Entry::Pass || apart(&root.path))
+            && others.all(|(_, other)| apart(other))
     }
 
     /// `path` may differ from what was last reported.
@@ -684,10 +777,10 @@ impl<P: Place> Tree<P> {
         quiet.seen(at, path, sign);
     }
 
-    /// `path` is no directory of the tree any more; all its files are in doubt. Whether it was one.
-    fn forget_dir(&mut self, path: &Path, unwatch: bool, at: Instant, quiet: &mut Quiet) -> bool {
+    /// `path` is no directory of the tree any more; all its files are in doubt.
+    fn forget_dir(&mut self, path: &Path, unwatch: bool, at: Instant, quiet: &mut Quiet) {
         if !self.dirs.contains_key(path) {
-            return false;
+            return;
         }
         if let Some((parent, name)) = split(path)
             && let Some(dir) = self.dirs.get_mut(parent)
@@ -701,178 +794,44 @@ impl<P: Place> Tree<P> {
             };
             self.polled.remove(&path);
             self.files -= dir.files.len();
-            for (name, meta) in dir.files {
+            for (name, look) in dir.files {
                 let file = path.join(name);
                 quiet.seen(at, &file, Sign::Gone);
-                self.dirty.entry(file).or_insert(Some(meta));
+                self.dirty.entry(file).or_insert(Some(look));
             }
             stack.extend(dir.subs.iter().map(|name| path.join(name)));
-            if unwatch {
-                self.place.unwatch(&path);
+            self.links.remove(&path);
+            self.given_up.insert(dir.identity);
+            if unwatch && let Placed::Watched(lane) = dir.watch {
+                self.place.unwatch(&path, lane);
             }
         }
-        true
     }
 
-    /// Files younger than the clock's grain are read before anybody relies on the baseline: a save right after
-    /// could leave the same stamp, and the content read later would pass for the old one.
-    fn hash_the_young(&mut self) {
-        for (path, dir) in &mut self.dirs {
-            for (name, meta) in dir.files.iter_mut().filter(|(_, meta)| meta.racy) {
-                meta.content = content(&path.join(name), meta.stamp.size);
-            }
+    /// Why `path` is of no interest, for whoever reads the trace.
+    fn trace_ignored(&self, path: &Path, is_dir: bool) {
+        let chain = split(path).and_then(|(parent, _)| Some(&self.dirs.get(parent)?.chain));
+        if log::log_enabled!(target: "watch", log::Level::Debug)
+            && let Some(chain) = chain
+            && let Some(ignored) = self.filter.ignored_by(chain, path, is_dir)
+        {
+            log::debug!(target: "watch", "{path:?}: dropped, {ignored}");
         }
     }
 
     fn say_if_full(&mut self) {
-        if self.polled.is_empty() || self.said_full {
+        if !self.is_full || self.said_full {
             return;
         }
         self.said_full = true;
-        let (polled, all) = (self.polled.len(), self.dirs.len());
-        self.notes.push(format!(
-            "{}; {polled} of {all} folders are polled every second",
-            self.place.limit()
-        ));
+        let wanted = self.dirs.len();
+        let placed = wanted - self.unwatched();
+        let meanwhile = match self.means.poll {
+            Poll::Off => "are not watched, because polling is off",
+            Poll::Auto | Poll::Every(_) => "are polled meanwhile",
+        };
+        let limit = self.place.limit(placed, wanted);
+        self.notes
+            .push(format!("{limit}; {} folders {meanwhile}", wanted - placed));
     }
-}
-
-/// Which files of a directory that was just listed may differ from what was last reported.
-fn doubted(path: &Path, dir: &Dir, seen: HashSet<OsString>) -> Vec<(PathBuf, Sign)> {
-    let gone = dir
-        .files
-        .keys()
-        .filter(|name| !seen.contains(*name))
-        .map(|name| (path.join(name), Sign::Gone));
-    let mut doubted: Vec<(PathBuf, Sign)> = gone.collect();
-    for name in &seen {
-        let file = path.join(name);
-        let same = dir.files.get(name).is_some_and(|known| {
-            !known.racy
-                && look(&file)
-                    .is_some_and(|now| now.stamp == known.stamp && now.is_link == known.is_link)
-        });
-        if !same {
-            doubted.push((file, Sign::Finished));
-        }
-    }
-    doubted
-}
-
-/// What a file is, without its content. `None` for what is neither file nor symlink.
-fn look(path: &Path) -> Option<Meta> {
-    let found = fs::symlink_metadata(path).ok().filter(is_file_or_link)?;
-    let stamp = stamp(&found);
-    let content = if found.len() > CONTENT_LIMIT {
-        Content::Large
-    } else {
-        Content::Unknown
-    };
-    Some(Meta {
-        stamp,
-        is_link: found.is_symlink(),
-        racy: is_young(stamp),
-        content,
-    })
-}
-
-/// What a file is, with its content; `found` was looked at before, so a write in between makes it differ again.
-fn read(path: &Path, found: &Metadata) -> Option<Meta> {
-    let stamp = stamp(found);
-    let racy = is_young(stamp);
-    let content = content(path, stamp.size);
-    // Gone since: the event is on its way, but the answer can be right already.
-    if content == Content::Unknown {
-        return None;
-    }
-    Some(Meta {
-        stamp,
-        is_link: found.is_symlink(),
-        racy,
-        content,
-    })
-}
-
-/// `Unknown` if there is no file.
-fn content(path: &Path, size: u64) -> Content {
-    if size > CONTENT_LIMIT {
-        return Content::Large;
-    }
-    match fingerprint::of_file(path) {
-        Ok(Some(content)) => Content::Known(content),
-        Ok(None) => Content::Unknown,
-        Err(_) => Content::Unreadable,
-    }
-}
-
-fn differs(before: &Meta, now: &Meta) -> bool {
-    if before.is_link != now.is_link {
-        return true;
-    }
-    match (before.content, now.content) {
-        (Content::Known(before), Content::Known(now)) => before != now,
-        (Content::Large, Content::Large) | (Content::Unreadable, Content::Unreadable) => {
-            let by = |stamp: &Stamp| (stamp.size, stamp.modified, stamp.inode, stamp.device);
-            by(&before.stamp) != by(&now.stamp)
-        }
-        // No baseline yet. Only a stamp that is as it was, and old enough to be evidence, says "unchanged".
-        (Content::Unknown, _) => before.racy || before.stamp != now.stamp,
-        (Content::Unreadable | Content::Large | Content::Known(_), _) => true,
-    }
-}
-
-/// The stamp of the file at `path`, if it is one.
-pub(super) fn stamp_of(path: &Path) -> Option<Stamp> {
-    fs::symlink_metadata(path)
-        .ok()
-        .filter(is_file_or_link)
-        .map(|meta| stamp(&meta))
-}
-
-fn stamp(meta: &Metadata) -> Stamp {
-    let nanoseconds =
-        |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    Stamp {
-        size: meta.len(),
-        modified: nanoseconds(meta.mtime(), meta.mtime_nsec()),
-        changed: nanoseconds(meta.ctime(), meta.ctime_nsec()),
-        inode: meta.ino(),
-        device: meta.dev(),
-    }
-}
-
-fn identity(meta: &Metadata) -> Identity {
-    Identity {
-        device: meta.dev(),
-        inode: meta.ino(),
-        born: meta.created().ok(),
-    }
-}
-
-/// Sockets, pipes and devices are no sources, and a server that makes its socket must not trigger its own restart.
-fn is_file_or_link(meta: &Metadata) -> bool {
-    meta.is_file() || meta.is_symlink()
-}
-
-fn split(path: &Path) -> Option<(&Path, &OsStr)> {
-    Some((path.parent()?, path.file_name()?))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "file times are wall-clock times; compared with nothing else"
-)]
-fn is_young(stamp: Stamp) -> bool {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as i128);
-    stamp.changed + CLOCK_GRAIN >= now
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the first walk has no event to take its time from"
-)]
-fn clock() -> Instant {
-    Instant::now()
 }

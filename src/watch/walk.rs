@@ -1,0 +1,401 @@
+//! One walk through directories, several at once where there are many: each is watched, then listed, then compared
+//! with what is known of it.
+//!
+//! In this order: what appears after the listing gives an event, what appears before it is listed. A walk reads the
+//! disk and places watches; what it found becomes part of the tree only when [`super::tree`] takes it up. It never
+//! follows a symlink by itself and never reads a source file.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::SystemTime;
+
+use super::file::Look;
+use super::filter::{Chain, Entry, Filter, Sources};
+use super::hints::{Lane, Place, Placed};
+use super::quiet::Sign;
+use super::tree::Dir;
+
+/// Directories on the list at which a walk takes helpers: below, starting threads costs more than it gains.
+/// Tests have small trees and shall see helpers, too.
+const CROWD: usize = if cfg!(test) { 3 } else { 48 };
+
+/// Tells a directory from its successor at the same path; inode numbers are reused at once on ext4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    /// The filesystem.
+    pub(super) device: u64,
+    inode: u64,
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    /// Of the directory at `path`; `through`: at the end of the symlink `path`.
+    pub(super) fn at(path: &Path, through: bool) -> Option<Identity> {
+        let found = if through {
+            fs::metadata(path)
+        } else {
+            fs::symlink_metadata(path)
+        };
+        let found = found.ok().filter(Metadata::is_dir)?;
+        Some(Identity {
+            device: found.dev(),
+            inode: found.ino(),
+            born: found.created().ok(),
+        })
+    }
+}
+
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The first time: what is there is the baseline.
+    First,
+    /// Everything.
+    Whole,
+    /// These directories, and below them only what is new.
+    Shallow,
+}
+
+/// Which watches a walk places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watches {
+    /// Those that are missing.
+    Missing,
+    /// Every one: some may have been lost without a word.
+    All,
+}
+
+/// A directory to be visited; `above` is the chain of its parent.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) path: PathBuf,
+    pub(super) above: Chain,
+    pub(super) entry: Entry,
+}
+
+/// What became of one directory.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) path: PathBuf,
+    /// `None`: it is no directory any more.
+    pub(super) found: Option<Found>,
+}
+
+/// A directory as it is now.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) identity: Identity,
+    pub(super) chain: Chain,
+    pub(super) sources: Sources,
+    pub(super) watch: Placed,
+    pub(super) subs: HashSet<OsString>,
+    /// It could not be listed.
+    pub(super) unlisted: bool,
+    /// Its files, on the first walk.
+    pub(super) files: HashMap<OsString, Look>,
+    /// The files that may differ from what is known, on every other walk.
+    pub(super) doubts: Vec<(OsString, Sign)>,
+    /// Symlinks among its files, if links are followed.
+    pub(super) links: Vec<OsString>,
+}
+
+/// What a walk needs to know.
+pub(super) struct Walk<'a, P> {
+    pub(super) filter: &'a Filter,
+    /// `None`: no watches are wanted.
+    pub(super) place: Option<&'a P>,
+    /// Directories that have rules of their own and are not entered from above.
+    pub(super) roots: HashSet<&'a Path>,
+    /// Symlinks that are walked like directories.
+    pub(super) links: &'a HashMap<PathBuf, PathBuf>,
+    /// Whether to look out for symlinks.
+    pub(super) wants_links: bool,
+    pub(super) known: &'a HashMap<PathBuf, Dir>,
+    pub(super) extent: Extent,
+    pub(super) watches: Watches,
+}
+
+impl<P: Place + Sync> Walk<'_, P> {
+    /// Visits `steps` and what is below them. The visits come in any order.
+    pub(super) fn run(&self, steps: Vec<Step>) -> Vec<Visit> {
+        let full = AtomicBool::new(false);
+        let mut todo = steps;
+        let mut visits = Vec::new();
+        while todo.len() < CROWD {
+            let Some(step) = todo.pop() else {
+                return visits;
+            };
+            visits.push(self.visit(step, Lane(0), &full, &mut todo));
+        }
+        let queue = Queue::new(todo);
+        let work = |lane| {
+            let mut visits = Vec::new();
+            let mut below = Vec::new();
+            queue.enter();
+            while let Some(step) = queue.next(&mut below) {
+                visits.push(self.visit(step, lane, &full, &mut below));
+            }
+            visits
+        };
+        thread::scope(|scope| {
+            let helpers: Vec<_> = (1..Lane::COUNT)
+                .filter_map(|lane| {
+                    thread::Builder::new()
+                        .name(format!("watch walk {lane}"))
+                        .spawn_scoped(scope, move || work(Lane(lane)))
+                        .ok()
+                })
+                .collect();
+            visits.append(&mut work(Lane(0)));
+            for helper in helpers {
+                match helper.join() {
+                    Ok(mut found) => visits.append(&mut found),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+        });
+        visits
+    }
+
+    fn visit(&self, step: Step, lane: Lane, full: &AtomicBool, below: &mut Vec<Step>) -> Visit {
+        let path = step.path.clone();
+        let found = self.find(step, lane, full, below);
+        Visit { path, found }
+    }
+
+    fn find(
+        &self,
+        step: Step,
+        lane: Lane,
+        full: &AtomicBool,
+        below: &mut Vec<Step>,
+    ) -> Option<Found> {
+        let Step { path, above, entry } = step;
+        let is_root = self.roots.contains(path.as_path());
+        let identity = Identity::at(&path, is_root || self.links.contains_key(&path))?;
+        let known = self.known.get(&path);
+        let watch = self.watch(&path, is_root, identity, known, lane, full);
+        if watch == Placed::Gone {
+            return None;
+        }
+        let (names, unlisted) = match list(&path) {
+            Ok(names) => (names, false),
+            // Removed since it was watched: the event is on its way, or comes with its parent's.
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(_) => (Vec::new(), true),
+        };
+        let holds = |name: &str| names.iter().any(|(other, _)| other == name);
+        let (chain, sources) = self.filter.enter(&above, &path, entry, holds);
+        let mut found = Found {
+            identity,
+            chain,
+            sources,
+            watch,
+            subs: HashSet::new(),
+            unlisted,
+            files: HashMap::new(),
+            doubts: Vec::new(),
+            links: Vec::new(),
+        };
+        let files_known = known.map(|known| &known.files);
+        let mut met = 0;
+        let mut file = path.join("_");
+        for (name, kind) in &names {
+            file.set_file_name(name);
+            match kind {
+                Kind::Directory => {
+                    // A root has a walk and rules of its own.
+                    if self.roots.contains(file.as_path()) {
+                        continue;
+                    }
+                    let entry = self.filter.entry(&found.chain, &file);
+                    if entry == Entry::Skip {
+                        continue;
+                    }
+                    if self.extent != Extent::Shallow || !self.known.contains_key(&file) {
+                        below.push(Step {
+                            path: file.clone(),
+                            above: found.chain.clone(),
+                            entry,
+                        });
+                    }
+                    found.subs.insert(name.clone());
+                }
+                Kind::File | Kind::Link => {
+                    if !self.filter.keeps_file(&found.chain, &file) {
+                        continue;
+                    }
+                    if *kind == Kind::Link && self.wants_links {
+                        found.links.push(name.clone());
+                    }
+                    let now = Look::of(&file);
+                    if self.extent == Extent::First {
+                        if let Some(now) = now {
+                            found.files.insert(name.clone(), now);
+                        }
+                        continue;
+                    }
+                    let before = files_known.and_then(|files| files.get(name));
+                    met += usize::from(before.is_some());
+                    let same = before
+                        .zip(now)
+                        .is_some_and(|(before, now)| before.is_evidently(&now));
+                    if !same {
+                        found.doubts.push((name.clone(), Sign::Finished));
+                    }
+                }
+            }
+        }
+        // Mostly all are still there, and a set of them would be made for nothing.
+        if let Some(files) = files_known.filter(|files| files.len() > met) {
+            let there: HashSet<&OsStr> = names
+                .iter()
+                .filter(|(name, kind)| {
+                    *kind != Kind::Directory
+                        && self.filter.keeps_file(&found.chain, &path.join(name))
+                })
+                .map(|(name, _)| name.as_os_str())
+                .collect();
+            let gone = files
+                .keys()
+                .filter(|name| !there.contains(name.as_os_str()));
+            found
+                .doubts
+                .extend(gone.map(|name| (name.clone(), Sign::Gone)));
+        }
+        Some(found)
+    }
+
+    /// Has the directory watched, unless it is already.
+    fn watch(
+        &self,
+        path: &Path,
+        is_root: bool,
+        identity: Identity,
+        known: Option<&Dir>,
+        lane: Lane,
+        full: &AtomicBool,
+    ) -> Placed {
+        let Some(place) = self.place else {
+            return Placed::Unwanted;
+        };
+        let mut lane = lane;
+        if let Some(known) = known
+            && let Placed::Watched(its) = known.watch
+        {
+            lane = its;
+            if known.identity != identity {
+                place.unwatch(path, lane);
+            } else if self.watches == Watches::Missing {
+                return known.watch;
+            }
+        }
+        // Who was refused once in this walk is refused again: asking ten thousand times takes long.
+        if full.load(Ordering::Relaxed) {
+            return Placed::Full;
+        }
+        let placed = place.watch(path, is_root, lane);
+        if placed == Placed::Full {
+            full.store(true, Ordering::Relaxed);
+        }
+        placed
+    }
+}
+
+/// What a directory entry is. Sockets, pipes and devices are no sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    File,
+    Link,
+}
+
+fn list(dir: &Path) -> std::io::Result<Vec<(OsString, Kind)>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let Ok(entry) = entry else { continue };
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        let kind = if kind.is_dir() {
+            Kind::Directory
+        } else if kind.is_file() {
+            Kind::File
+        } else if kind.is_symlink() {
+            Kind::Link
+        } else {
+            continue;
+        };
+        names.push((entry.file_name(), kind));
+    }
+    Ok(names)
+}
+
+/// The parent of a path, and its name there.
+pub(super) fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+    Some((path.parent()?, path.file_name()?))
+}
+
+/// The steps that are still to be made, shared by those who make them.
+struct Queue {
+    steps: Mutex<Steps>,
+    changed: Condvar,
+}
+
+struct Steps {
+    waiting: Vec<Step>,
+    /// How many are being made at this moment and may add more.
+    at_work: usize,
+}
+
+impl Queue {
+    fn new(waiting: Vec<Step>) -> Queue {
+        Queue {
+            steps: Mutex::new(Steps {
+                waiting,
+                at_work: 0,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Steps> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more is at work, before its first [`Queue::next`].
+    fn enter(&self) {
+        self.lock().at_work += 1;
+    }
+
+    /// Hands in what was found on the last step and takes the next one; `None` when nobody can find any more.
+    fn next(&self, below: &mut Vec<Step>) -> Option<Step> {
+        let mut steps = self.lock();
+        if !below.is_empty() {
+            steps.waiting.append(below);
+            self.changed.notify_all();
+        }
+        steps.at_work -= 1;
+        loop {
+            if let Some(step) = steps.waiting.pop() {
+                steps.at_work += 1;
+                return Some(step);
+            }
+            if steps.at_work == 0 {
+                self.changed.notify_all();
+                return None;
+            }
+            steps = self
+                .changed
+                .wait(steps)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
