@@ -147,6 +147,8 @@ struct Surroundings<B> {
     capacity: usize,
     /// The kernel's table of mounts.
     mounts: PathBuf,
+    /// How long the kernel has for the probe.
+    probe_patience: Duration,
     /// Runs before each batch of messages is taken.
     before_batch: B,
 }
@@ -156,6 +158,7 @@ impl Default for Surroundings<fn()> {
         Surroundings {
             capacity: INBOX,
             mounts: PathBuf::from("/proc/self/mountinfo"),
+            probe_patience: PROBE_PATIENCE,
             before_batch: || (),
         }
     }
@@ -245,7 +248,8 @@ impl Watcher {
         };
         coordinator.count();
         if scope.poll == Poll::Auto {
-            coordinator.probe = scope.probe.and_then(|file| coordinator.probe(file));
+            let until = now() + surroundings.probe_patience;
+            coordinator.probe = scope.probe.and_then(|file| coordinator.probe(file, until));
         }
         start_baseline(
             coordinator.tree.without_content(),
@@ -375,11 +379,8 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     fn take(&mut self, message: Message) {
         match message {
             Message::Hint(hint) => {
-                if self
-                    .probe
-                    .as_ref()
-                    .is_some_and(|probe| probe.file == hint.path)
-                {
+                let in_time = |probe: &Probe| probe.file == hint.path && hint.at <= probe.until;
+                if self.probe.as_ref().is_some_and(in_time) {
                     self.end_probe();
                     return;
                 }
@@ -463,14 +464,11 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     }
 
     /// Makes `file` and has its folder watched until the kernel has spoken.
-    fn probe(&self, file: PathBuf) -> Option<Probe> {
+    fn probe(&self, file: PathBuf, until: Instant) -> Option<Probe> {
         let watched = self.tree.hear(file.parent()?);
         // Where no file can be made nothing is built either.
         let made = watched && std::fs::write(&file, "").is_ok();
-        made.then(|| Probe {
-            file,
-            until: now() + PROBE_PATIENCE,
-        })
+        made.then_some(Probe { file, until })
     }
 
     fn end_probe(&mut self) {

@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -430,9 +430,13 @@ fn links_are_files_and_are_not_followed() {
 
 #[test]
 fn what_leaves_the_content_as_it_was_is_no_change() {
-    let (_dir, root) = temp(&[("f", "x"), ("g", "y")]);
+    let (_dir, root) = temp(&[]);
     let sight = Sight::new(patient(&root));
     let f = root.join("f");
+    // Their contents are known once they were reported; those found at the start are read a little later.
+    sight.write("f", "x");
+    sight.write("g", "y");
+    assert_eq!(sight.until_now().len(), 2);
     // The same bytes, in place and by rename.
     sight.write("f", "x");
     assert_eq!(sight.until_now(), []);
@@ -714,6 +718,7 @@ fn lost_events_are_made_up_for_by_comparing() {
         capacity: 8,
         before_batch: move || drop(held.lock().expect("gate")),
         mounts: PathBuf::new(),
+        probe_patience: DEADLINE,
     };
     let sight = Sight::within(surroundings, patient(&root));
     let lock = gate.lock().expect("gate");
@@ -901,6 +906,7 @@ fn checking_out_and_back_within_a_burst_is_no_change() {
     let surroundings = Surroundings {
         capacity: INBOX,
         mounts: PathBuf::new(),
+        probe_patience: DEADLINE,
         before_batch: move || drop(held.lock().expect("gate")),
     };
     let sight = Sight::within(surroundings, patient(&root));
@@ -1122,6 +1128,166 @@ fn every_file_is_seen_whatever_the_limit() {
     assert_eq!(sight.changes(), one("new/deep/f", Modified));
     fs::remove_dir_all(root.join("new")).expect("remove");
     assert_eq!(sight.changes(), one("new/deep/f", Removed));
+}
+
+/// A change without an event, as another machine makes it: the kernel tells only of the name that was used.
+struct Elsewhere {
+    _dir: TempDir,
+    root: PathBuf,
+    other_name: PathBuf,
+}
+
+impl Elsewhere {
+    fn new() -> Elsewhere {
+        let (dir, base) = temp(&[("root/sub/f", "x"), ("far/keep", "")]);
+        let other_name = base.join("far/f");
+        fs::hard_link(base.join("root/sub/f"), &other_name).expect("link");
+        Elsewhere {
+            _dir: dir,
+            root: base.join("root"),
+            other_name,
+        }
+    }
+
+    /// On a filesystem of this kind, as far as the table of mounts says.
+    fn on(&self, kind: &str) -> Surroundings<fn()> {
+        let device = fs::metadata(&self.root).expect("root").dev();
+        let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        let mounts = self.other_name.with_file_name("mounts");
+        let line = format!("1 1 {major}:{minor} / / rw - {kind} host:/ rw\n");
+        fs::write(&mounts, line).expect("write");
+        Surroundings {
+            mounts,
+            ..Surroundings::default()
+        }
+    }
+
+    fn change(&self, content: &str) {
+        fs::write(&self.other_name, content).expect("write");
+    }
+}
+
+#[test]
+fn what_changes_without_an_event_is_found_when_somebody_asks_to_compare() {
+    let elsewhere = Elsewhere::new();
+    let sight = Sight::new(scope(&elsewhere.root));
+    elsewhere.change("y");
+    assert_eq!(sight.until_now(), []);
+    sight.watcher.compare();
+    assert_eq!(sight.changes(), one("sub/f", Modified));
+    assert_eq!(sight.watcher.unwatched(), 0);
+}
+
+#[test]
+fn where_others_write_folders_are_polled_beside_their_events_and_that_is_said() {
+    let elsewhere = Elsewhere::new();
+    let sight = Sight::within(elsewhere.on("nfs4"), scope(&elsewhere.root));
+    assert!(matches!(sight.next(), Seen::Note(text) if text.contains("is on nfs4")));
+    elsewhere.change("y");
+    assert_eq!(sight.changes(), one("sub/f", Modified));
+    // Not only then: an event is faster.
+    sight.write("sub/f", "z");
+    assert_eq!(sight.changes(), one("sub/f", Modified));
+    assert_eq!(sight.watcher.unwatched(), 0);
+
+    let off = Scope {
+        poll: Poll::Off,
+        ..scope(&elsewhere.root)
+    };
+    let sight = Sight::within(elsewhere.on("nfs4"), off);
+    elsewhere.change("off");
+    assert_eq!(sight.until_now(), []);
+}
+
+#[test]
+fn an_interval_polls_everything_and_places_no_watch() {
+    let elsewhere = Elsewhere::new();
+    let sight = Sight::new(Scope {
+        poll: Poll::Every(Duration::from_millis(20)),
+        ..scope(&elsewhere.root)
+    });
+    assert_eq!(sight.watcher.unwatched(), 2);
+    elsewhere.change("y");
+    assert_eq!(sight.changes(), one("sub/f", Modified));
+    sight.write("new/deep/g", "x");
+    assert_eq!(sight.changes(), one("new/deep/g", Created));
+    fs::remove_dir_all(elsewhere.root.join("new")).expect("remove");
+    assert_eq!(sight.changes(), one("new/deep/g", Removed));
+    assert_eq!(sight.watcher.dirs(), 2);
+}
+
+#[test]
+fn a_kernel_that_says_nothing_is_found_out_and_one_that_speaks_is_believed() {
+    let elsewhere = Elsewhere::new();
+    let probe = elsewhere.root.join("for-probes/probe");
+    fs::create_dir(elsewhere.root.join("for-probes")).expect("mkdir");
+    let probing = || Scope {
+        ignore: vec!["for-probes".to_owned()],
+        probe: Some(probe.clone()),
+        ..scope(&elsewhere.root)
+    };
+    let sight = Sight::new(probing());
+    assert_eq!(sight.until_now(), []);
+    assert_eq!(sight.watcher.unwatched(), 0);
+    drop(sight);
+    assert!(!probe.exists());
+
+    let surroundings = Surroundings {
+        probe_patience: Duration::ZERO,
+        ..Surroundings::default()
+    };
+    let sight = Sight::within(surroundings, probing());
+    assert!(matches!(sight.next(), Seen::Note(text) if text.contains("tells of no change")));
+    elsewhere.change("y");
+    assert_eq!(sight.changes(), one("sub/f", Modified));
+    assert_eq!(sight.watcher.unwatched(), 2);
+    assert!(!probe.exists());
+}
+
+#[test]
+fn links_are_followed_when_asked_and_loops_end() {
+    let (_dir, base) = temp(&[("root/src/f", "x"), ("lib/a/f", "x"), ("lib/b/f", "x")]);
+    let root = base.join("root");
+    let link =
+        |target: &str, name: &str| symlink(base.join(target), root.join(name)).expect("link");
+    link("lib", "lib");
+    link("lib", "twice");
+    link("root/src", "inside");
+    link("", "around");
+    symlink(base.join("lib/a"), base.join("lib/a/itself")).expect("link");
+    let sight = Sight::new(Scope {
+        follow_links: true,
+        ..scope(&root)
+    });
+    // The root, src, and below the one link that is followed: itself, a, b.
+    assert_eq!(sight.watcher.dirs(), 5);
+    write(&base, "lib/a/f", "y");
+    assert_eq!(sight.changes(), one("lib/a/f", Modified));
+    write(&base, "lib/new/deep/f", "y");
+    assert_eq!(sight.changes(), one("lib/new/deep/f", Created));
+    write(&base, "root/src/f", "y");
+    assert_eq!(sight.changes(), one("src/f", Modified));
+
+    // A link that leads elsewhere is another folder.
+    write(&base, "other/g", "x");
+    fs::remove_file(root.join("lib")).expect("remove");
+    link("other", "lib");
+    let changes = sight.until_now();
+    for expected in [("lib", Modified), ("lib/a/f", Removed), ("lib/g", Created)] {
+        let (path, kind) = expected;
+        assert!(
+            changes.contains(&(path.to_owned(), kind)),
+            "{expected:?} in {changes:?}"
+        );
+    }
+    write(&base, "other/g", "y");
+    assert_eq!(sight.changes(), one("lib/g", Modified));
+    fs::remove_file(root.join("lib")).expect("remove");
+    let changes = sight.until_now();
+    assert!(
+        changes.contains(&("lib/g".to_owned(), Removed)),
+        "{changes:?}"
+    );
 }
 
 #[test]
