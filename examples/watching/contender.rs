@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use devwatch::config::Poll;
 use devwatch::watch::{Scope, Seen, Watcher};
 use ignore::gitignore::Gitignore;
 use inotify::{Inotify, WatchMask};
@@ -61,6 +62,9 @@ fn scope(root: &Path, debounce: Duration) -> Scope {
         settings: vec![root.join("devwatch.toml")],
         debounce,
         max_wait: Duration::from_secs(1),
+        poll: Poll::Auto,
+        follow_links: false,
+        probe: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! How long it takes until no save can be missed, in a large tree of which most is ignored; and what that holds.
 
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::contender::{Contender, DEBOUNCE, Who};
 use crate::proc::{at_rest, clock, memory, watches};
@@ -15,6 +17,9 @@ pub(crate) const IGNORED: usize = 16_000;
 /// Each in a fresh process.
 const STARTS: usize = 7;
 
+/// The kernel takes its time to free the watches of a process that has ended.
+const BETWEEN: Duration = Duration::from_millis(100);
+
 pub(crate) fn measure(place: &Path, table: &mut Table) -> Outcome {
     let root = folder(place, "ready")?;
     trees::grow(&root, KEPT, IGNORED)?;
@@ -26,11 +31,13 @@ pub(crate) fn measure(place: &Path, table: &mut Table) -> Outcome {
         let mut times = Vec::new();
         for who in Who::ALL {
             times.push(Contender::start(who, &root, DEBOUNCE)?.took);
+            thread::sleep(BETWEEN);
         }
         let project = Project::start(&root)?;
         first_build(&project)?;
         let began = clock()? - project.began;
         project.end()?;
+        thread::sleep(BETWEEN);
         if round > 0 {
             for (all, time) in took.iter_mut().zip(times) {
                 all.push(time);
