@@ -15,7 +15,7 @@
 //!   rescan, the walk by the crate `ignore` with two threads.
 //!
 //! `saves`, `ready`, `storm`, `rescan` and `idle` say at their heads how they measure. The trees lie in TMPDIR and are
-//! removed at the end; about 200,000 small files. Exit code 1 if something was not as it must be (a save that is
+//! removed at the end; 160,000 small files. Exit code 1 if something was not as it must be (a save that is
 //! not exactly one build, a change that is not reported, too many builds or watches), whatever the times are.
 //!
 //! To profile, make a tree and watch it until the end of input; devwatch's watcher does it with 30 ms of debounce:
