@@ -33,7 +33,8 @@ pub(crate) fn measure(place: &Path, table: &mut Table) -> Outcome {
     let signal = |signal| kill(Pid::from_raw(contender.pid.cast_signed()), signal);
     let last = trees::last(&root, KEPT);
     let name = last.strip_prefix(&root)?.display().to_string();
-    let noise = root.join("noise.go");
+    // Beside it: a watcher may have several queues, and the one that tells of it shall overflow.
+    let noise = last.with_file_name("noise.go");
     let storm = overflow()?;
 
     let (mut compared, mut reported, mut used) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,10 +3,15 @@
 //! It never trusts a time: a stamp that is as it was proves something only when it is older than the clock's grain.
 //! What is neither file nor symlink has no look at all.
 
+use std::ffi::CStr;
 use std::fs::{self, Metadata};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{SFlag, fstatat};
 
 use super::fingerprint::{self, Fingerprint};
 
@@ -51,11 +56,22 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Without its content. `None` for what is neither file nor symlink.
-    pub(super) fn of(path: &Path) -> Option<Look> {
-        let found = fs::symlink_metadata(path).ok().filter(is_file_or_link)?;
-        let stamp = Stamp::of(&found);
-        let content = if found.len() > CONTENT_LIMIT {
+    /// Without its content, of the entry `name` of an open directory. `None` for what is neither file nor symlink.
+    pub(super) fn of(dir: impl AsFd, name: &CStr) -> Option<Look> {
+        let found = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+        let is_link = kind == SFlag::S_IFLNK;
+        if !is_link && kind != SFlag::S_IFREG {
+            return None;
+        }
+        let stamp = Stamp {
+            size: found.st_size as u64,
+            modified: nanoseconds(found.st_mtime, found.st_mtime_nsec),
+            changed: nanoseconds(found.st_ctime, found.st_ctime_nsec),
+            inode: found.st_ino,
+            device: found.st_dev as u32,
+        };
+        let content = if stamp.size > CONTENT_LIMIT {
             Content::Large
         } else {
             Content::Unknown
@@ -63,7 +79,7 @@ impl Look {
         Some(Look {
             stamp,
             content,
-            is_link: found.is_symlink(),
+            is_link,
             racy: stamp.is_young(),
         })
     }
@@ -150,8 +166,6 @@ impl Stamp {
     }
 
     fn of(meta: &Metadata) -> Stamp {
-        let nanoseconds =
-            |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
         Stamp {
             size: meta.len(),
             modified: nanoseconds(meta.mtime(), meta.mtime_nsec()),
@@ -174,6 +188,10 @@ impl Stamp {
     }
 }
 
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(rest)
+}
+
 /// Sockets, pipes and devices are no sources, and a server that makes its socket must not trigger its own restart.
 pub(super) fn is_file_or_link(meta: &Metadata) -> bool {
     meta.is_file() || meta.is_symlink()
@@ -184,7 +202,7 @@ fn content(path: &Path, found: &Metadata) -> Content {
     if found.len() > CONTENT_LIMIT {
         return Content::Large;
     }
-    match fingerprint::of_file(path) {
+    match fingerprint::of_seen(path, found) {
         Ok(Some(content)) => Content::Known(content),
         Ok(None) => Content::Unknown,
         Err(_) => Content::Unreadable,

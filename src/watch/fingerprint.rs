@@ -5,7 +5,7 @@
 //! what is not a file. Used for what is watched and for what rules write.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -51,13 +51,12 @@ const TRIES: usize = 8;
 pub fn of_file(path: &Path) -> io::Result<Option<Fingerprint>> {
     let mut last = None;
     for _ in 0..TRIES {
-        match attempt(path) {
-            Ok(found) => return Ok(found),
-            // It was replaced in between: ELOOP is a file that became a link, EINVAL a link that became a file.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EINVAL)) => {
-                last = Some(error)
-            }
-            Err(error) => return Err(error),
+        let Some(meta) = absent_as_none(fs::symlink_metadata(path))? else {
+            return Ok(None);
+        };
+        match read(path, &meta) {
+            Err(error) if is_other_kind(&error) => last = Some(error),
+            read => return read,
         }
     }
     Err(last.expect("every try ended in an error"))
@@ -68,10 +67,24 @@ pub fn of_bytes(bytes: &[u8]) -> Fingerprint {
     Fingerprint::from(xxh3_128(bytes))
 }
 
-fn attempt(path: &Path) -> io::Result<Option<Fingerprint>> {
-    let Some(meta) = absent_as_none(fs::symlink_metadata(path))? else {
-        return Ok(None);
-    };
+/// As [`of_file`], of a path that `meta` was just taken from by `lstat`.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn of_seen(path: &Path, meta: &Metadata) -> io::Result<Option<Fingerprint>> {
+    match read(path, meta) {
+        // Replaced since.
+        Err(error) if is_other_kind(&error) => of_file(path),
+        read => read,
+    }
+}
+
+/// ELOOP is a file that became a link, EINVAL a link that became a file.
+fn is_other_kind(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EINVAL))
+}
+
+fn read(path: &Path, meta: &Metadata) -> io::Result<Option<Fingerprint>> {
     if meta.is_symlink() {
         let target = absent_as_none(fs::read_link(path))?;
         return Ok(target.map(|target| {
@@ -98,17 +111,22 @@ fn attempt(path: &Path) -> io::Result<Option<Fingerprint>> {
 /// Small files in one read and one hash, large ones in pieces, so that memory stays bounded.
 fn of_open(mut file: File, expected: u64) -> io::Result<Fingerprint> {
     const PIECE: usize = 64 * 1024;
-    if expected < PIECE as u64 {
-        let mut bytes = Vec::with_capacity(expected as usize + 1);
-        file.read_to_end(&mut bytes)?;
-        return Ok(of_bytes(&bytes));
-    }
-    let mut hash = Xxh3::new();
-    let mut piece = vec![0; PIECE];
+    // One byte more than it should have: a read that leaves it empty has met the end.
+    let mut piece = vec![0; (expected as usize).saturating_add(1).min(PIECE)];
+    let mut hash: Option<Xxh3> = None;
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok(Fingerprint::from(hash.digest128())),
-            Ok(read) => hash.update(&piece[..read]),
+            Ok(read) if read < piece.len() && hash.is_none() => {
+                return Ok(of_bytes(&piece[..read]));
+            }
+            Ok(read) => {
+                let hash = hash.get_or_insert_default();
+                hash.update(&piece[..read]);
+                if read == 0 {
+                    return Ok(Fingerprint::from(hash.digest128()));
+                }
+                piece.resize(PIECE, 0);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

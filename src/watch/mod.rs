@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -131,6 +131,9 @@ const INBOX: usize = 64 * 1024;
 
 /// A storm must not keep the coordinating thread from looking at the time.
 const BATCH: usize = 4096;
+
+/// Within a burst messages are taken together. Shorter than any quiet time, and far longer than it takes to wake up.
+const NAP: Duration = Duration::from_millis(1);
 
 /// A lock older than this was left behind by a git that died.
 const STALE_LOCK: Duration = Duration::from_secs(10);
@@ -357,6 +360,10 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     }
 
     /// Waits for a message or the next deadline; without a deadline, for as long as nothing happens. `None`: everybody has gone.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what it naps for is more messages, and it looks for them next"
+    )]
     fn receive(&self) -> Option<Option<Message>> {
         let probe = self.probe.as_ref().map(|probe| probe.until);
         let due = [self.quiet.due(), self.settings.due(), self.poll_at, probe]
@@ -366,6 +373,15 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
         let Some(due) = due else {
             return self.messages.recv().ok().map(Some);
         };
+        // In a burst more is sure to come before anything is due: whoever sends it need not wake this thread each time.
+        if let Some(end) = self.quiet.due() {
+            thread::sleep(end.saturating_duration_since(now()).min(NAP));
+            match self.messages.try_recv() {
+                Ok(message) => return Some(Some(message)),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+        }
         match self
             .messages
             .recv_timeout(due.saturating_duration_since(now()))

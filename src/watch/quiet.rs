@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Quiet that a finished save needs. In the recorded saves of vim (all backup modes), emacs, VS Code, JetBrains,
 /// sed, perl, rsync and git nothing follows the close of a file but its own ATTRIB and the removal of a backup,
 /// within 1 ms; what does come late (a rename dance, at most 6.3 ms) shows as unfinished and waits for the cap.
-/// 3 ms is three times that and still hidden beside the start of any build.
-pub const SETTLED: Duration = Duration::from_millis(3);
+/// 2 ms is twice that and still hidden beside the start of any build.
+pub const SETTLED: Duration = Duration::from_millis(2);
 
 /// How often to look again while git holds its lock, and for how long in one window: git checks out tens of
 /// thousands of files in that time, and a lock that a killed git left behind must not hold devwatch for ever.
@@ -229,12 +229,12 @@ mod tests {
             (
                 "truncate and write",
                 vec![(0, "f", Open), (1, "f", Open), (1, "f", Finished)],
-                4,
+                3,
             ),
             (
                 "vim, renaming",
                 vec![(0, "f", Gone), (1, "f", Open), (1, "f", Finished)],
-                4,
+                3,
             ),
             (
                 "vim, interrupted after the rename",
@@ -247,11 +247,11 @@ mod tests {
                 vec![(0, "f", Open), (20, "f", Open), (40, "f", Open)],
                 60,
             ),
-            ("two files", vec![(0, "f", Finished), (2, "g", Finished)], 8),
+            ("two files", vec![(0, "f", Finished), (2, "g", Finished)], 6),
             (
                 "three files",
                 vec![(0, "f", Finished), (2, "g", Finished), (3, "h", Finished)],
-                15,
+                11,
             ),
             (
                 "one of two still open",

@@ -32,7 +32,7 @@ pub(super) struct Dir {
     /// Kept files as last reported.
     pub(super) files: HashMap<OsString, Look>,
     /// Directories below that are in the tree too.
-    subs: HashSet<OsString>,
+    pub(super) subs: HashSet<OsString>,
     /// It could not be listed; a change of its attributes may lift that.
     unlisted: bool,
 }
@@ -90,7 +90,8 @@ pub(super) struct Tree<P> {
     means: Means,
     mounts: Mounts,
     roots: Vec<Root>,
-    dirs: HashMap<PathBuf, Dir>,
+    /// In boxes, because a table has room to spare.
+    dirs: HashMap<PathBuf, Box<Dir>>,
     /// Symlinks that are followed, and where they lead.
     links: HashMap<PathBuf, PathBuf>,
     /// What each path in doubt was when last reported.
@@ -104,8 +105,10 @@ pub(super) struct Tree<P> {
     files: usize,
     /// What is worth telling, since last asked.
     notes: Vec<String>,
-    /// A directory was refused its watch.
+    /// A directory was refused its watch because there are no more.
     is_full: bool,
+    /// There was a directory without a watch, whatever the reason.
+    is_partial: bool,
     said_full: bool,
     said_remote: bool,
 }
@@ -146,6 +149,7 @@ impl<P: Place + Sync> Tree<P> {
             files: 0,
             notes: Vec::new(),
             is_full: false,
+            is_partial: false,
             said_full: false,
             said_remote: false,
         };
@@ -174,8 +178,12 @@ impl<P: Place + Sync> Tree<P> {
 
     /// How many directories no event comes from.
     pub(super) fn unwatched(&self) -> usize {
-        let without = |dir: &&Dir| !matches!(dir.watch, Placed::Watched(_));
-        self.dirs.values().filter(without).count()
+        if !self.is_partial {
+            return 0;
+        }
+        let dirs = self.dirs.values();
+        dirs.filter(|dir| !matches!(dir.watch, Placed::Watched(_)))
+            .count()
     }
 
     /// What happened that is worth a line, since the last call.
@@ -203,6 +211,7 @@ impl<P: Place + Sync> Tree<P> {
     /// No event comes from the kernel at all: everything is polled from now on, at `interval`.
     pub(super) fn is_deaf(&mut self, interval: Duration) {
         self.means.poll = Poll::Every(interval);
+        self.is_partial = true;
         for (path, dir) in &mut self.dirs {
             dir.watch = Placed::Unwanted;
             self.polled.insert(path.clone());
@@ -298,7 +307,7 @@ impl<P: Place + Sync> Tree<P> {
             }
             if entry == Entry::Skip {
                 self.trace_ignored(path, true);
-                self.forget_dir(path, true, at, quiet);
+                self.forget_dir(path, at, quiet);
             } else {
                 // Even if it is known: it may be another one by now, or the watch may have left with the old name.
                 self.walk_known(path, Extent::Whole, Watches::All, at, quiet);
@@ -308,8 +317,7 @@ impl<P: Place + Sync> Tree<P> {
         if self.links.contains_key(path) {
             self.follow_links(vec![path.to_owned()], Extent::Whole, at, quiet);
         } else {
-            // The watch of a directory that was deleted is gone with it; that of one that was moved went along.
-            self.forget_dir(path, what != What::Removed, at, quiet);
+            self.forget_dir(path, at, quiet);
         }
         let dir = self
             .dirs
@@ -509,7 +517,7 @@ impl<P: Place + Sync> Tree<P> {
         let shown = path.display();
         let Some(found) = found else {
             if !lost {
-                self.forget_dir(&path, true, now, quiet);
+                self.forget_dir(&path, now, quiet);
                 self.roots[at].lost = true;
                 if awaited {
                     self.notes
@@ -567,7 +575,7 @@ impl<P: Place + Sync> Tree<P> {
             return;
         };
         if step.entry == Entry::Skip {
-            self.forget_dir(path, true, at, quiet);
+            self.forget_dir(path, at, quiet);
             return;
         }
         if let Some((parent, name)) = split(path)
@@ -638,7 +646,7 @@ impl<P: Place + Sync> Tree<P> {
         }
         // Only now: the parent of each is taken up.
         for visit in gone {
-            self.forget_dir(&visit.path, true, at, quiet);
+            self.forget_dir(&visit.path, at, quiet);
         }
         self.say_if_full();
         if !links.is_empty() {
@@ -648,50 +656,62 @@ impl<P: Place + Sync> Tree<P> {
 
     /// A directory was visited: it is in the tree as it was found.
     fn take_up(&mut self, path: PathBuf, found: Found, sign: Sign, at: Instant, quiet: &mut Quiet) {
-        let known = self.dirs.remove(&path);
-        if let Some(known) = &known
-            && known.identity != found.identity
-        {
-            self.given_up.insert(known.identity);
-        }
         self.polls(&path, &found);
-        let (files, subs) = match known {
-            Some(known) => (known.files, known.subs),
-            None => {
-                self.files += found.files.len();
-                (found.files, HashSet::new())
-            }
-        };
-        let gone: Vec<PathBuf> = subs
-            .difference(&found.subs)
-            .map(|name| path.join(name))
-            // A followed link stands among the files of its parent.
-            .filter(|below| !self.links.contains_key(below))
-            .collect();
-        let mut below = found.subs;
-        below.extend(
-            subs.into_iter()
-                .filter(|name| self.links.contains_key(&path.join(name))),
-        );
-        let dir = Dir {
-            identity: found.identity,
-            chain: found.chain,
-            sources: found.sources,
-            watch: found.watch,
+        let Found {
+            identity,
+            chain,
+            sources,
+            watch,
+            subs,
+            unlisted,
             files,
-            subs: below,
-            unlisted: found.unlisted,
-        };
-        let doubted = found.doubts.into_iter();
-        let doubted: Vec<(PathBuf, Sign)> = doubted
-            .map(|(name, its)| (path.join(name), if its == Sign::Gone { its } else { sign }))
-            .collect();
-        self.dirs.insert(path, dir);
-        for (path, sign) in doubted {
-            self.doubt(&path, at, sign, quiet);
+            doubts,
+            links: _,
+        } = found;
+        let mut gone = Vec::new();
+        match self.dirs.get_mut(&path) {
+            Some(dir) => {
+                if dir.identity != identity {
+                    self.given_up.insert(dir.identity);
+                }
+                (dir.identity, dir.watch, dir.unlisted) = (identity, watch, unlisted);
+                (dir.chain, dir.sources) = (chain, sources);
+                if let Some(mut subs) = subs {
+                    for name in &dir.subs {
+                        if subs.contains(name) {
+                            continue;
+                        }
+                        let below = path.join(name);
+                        // A followed link stands among the files.
+                        if self.links.contains_key(&below) {
+                            subs.insert(name.clone());
+                        } else {
+                            gone.push(below);
+                        }
+                    }
+                    dir.subs = subs;
+                }
+            }
+            None => {
+                self.files += files.len();
+                let dir = Box::new(Dir {
+                    identity,
+                    chain,
+                    sources,
+                    watch,
+                    files,
+                    subs: subs.unwrap_or_default(),
+                    unlisted,
+                });
+                self.dirs.insert(path.clone(), dir);
+            }
+        }
+        for (name, its) in doubts {
+            let sign = if its == Sign::Gone { its } else { sign };
+            self.doubt(&path.join(name), at, sign, quiet);
         }
         for gone in gone {
-            self.forget_dir(&gone, true, at, quiet);
+            self.forget_dir(&gone, at, quiet);
         }
     }
 
@@ -715,6 +735,7 @@ impl<P: Place + Sync> Tree<P> {
             ));
         }
         self.is_full |= found.watch == Placed::Full;
+        self.is_partial |= !matches!(found.watch, Placed::Watched(_));
         if polled {
             self.polled.insert(path.to_owned());
         } else {
@@ -738,7 +759,7 @@ impl<P: Place + Sync> Tree<P> {
                 .ok()
                 .filter(|target| target.is_dir() && self.leads_out(&link, target));
             if self.links.get(&link) != target.as_ref() {
-                self.forget_dir(&link, true, at, quiet);
+                self.forget_dir(&link, at, quiet);
                 self.links.remove(&link);
             }
             let Some(target) = target else { continue };
@@ -778,7 +799,7 @@ impl<P: Place + Sync> Tree<P> {
     }
 
     /// `path` is no directory of the tree any more; all its files are in doubt.
-    fn forget_dir(&mut self, path: &Path, unwatch: bool, at: Instant, quiet: &mut Quiet) {
+    fn forget_dir(&mut self, path: &Path, at: Instant, quiet: &mut Quiet) {
         if !self.dirs.contains_key(path) {
             return;
         }
@@ -802,7 +823,8 @@ impl<P: Place + Sync> Tree<P> {
             stack.extend(dir.subs.iter().map(|name| path.join(name)));
             self.links.remove(&path);
             self.given_up.insert(dir.identity);
-            if unwatch && let Placed::Watched(lane) = dir.watch {
+            // Mostly the watch is gone with the directory; that of one that was moved away went along with it.
+            if let Placed::Watched(lane) = dir.watch {
                 self.place.unwatch(&path, lane);
             }
         }

@@ -6,15 +6,20 @@
 //! follows a symlink by itself and never reads a source file.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::SystemTime;
+
+use nix::dir::{Dir as Folder, Type};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{SFlag, fstatat};
 
 use super::file::Look;
 use super::filter::{Chain, Entry, Filter, Sources};
@@ -22,8 +27,8 @@ use super::hints::{Lane, Place, Placed};
 use super::quiet::Sign;
 use super::tree::Dir;
 
-/// Directories on the list at which a walk takes helpers: below, starting threads costs more than it gains.
-/// Tests have small trees and shall see helpers, too.
+/// Directories after which a walk takes helpers: below, starting threads costs more than it gains. Tests have small
+/// trees and shall see helpers, too.
 const CROWD: usize = if cfg!(test) { 3 } else { 48 };
 
 /// Tells a directory from its successor at the same path; inode numbers are reused at once on ext4.
@@ -43,8 +48,11 @@ impl Identity {
         } else {
             fs::symlink_metadata(path)
         };
-        let found = found.ok().filter(Metadata::is_dir)?;
-        Some(Identity {
+        Identity::of(&found.ok()?)
+    }
+
+    fn of(found: &Metadata) -> Option<Identity> {
+        found.is_dir().then(|| Identity {
             device: found.dev(),
             inode: found.ino(),
             born: found.created().ok(),
@@ -95,7 +103,8 @@ pub(super) struct Found {
     pub(super) chain: Chain,
     pub(super) sources: Sources,
     pub(super) watch: Placed,
-    pub(super) subs: HashSet<OsString>,
+    /// `None`: the same as known.
+    pub(super) subs: Option<HashSet<OsString>>,
     /// It could not be listed.
     pub(super) unlisted: bool,
     /// Its files, on the first walk.
@@ -117,7 +126,7 @@ pub(super) struct Walk<'a, P> {
     pub(super) links: &'a HashMap<PathBuf, PathBuf>,
     /// Whether to look out for symlinks.
     pub(super) wants_links: bool,
-    pub(super) known: &'a HashMap<PathBuf, Dir>,
+    pub(super) known: &'a HashMap<PathBuf, Box<Dir>>,
     pub(super) extent: Extent,
     pub(super) watches: Watches,
 }
@@ -128,7 +137,7 @@ impl<P: Place + Sync> Walk<'_, P> {
         let full = AtomicBool::new(false);
         let mut todo = steps;
         let mut visits = Vec::new();
-        while todo.len() < CROWD {
+        while visits.len() < CROWD || todo.len() < 2 {
             let Some(step) = todo.pop() else {
                 return visits;
             };
@@ -179,35 +188,50 @@ impl<P: Place + Sync> Walk<'_, P> {
     ) -> Option<Found> {
         let Step { path, above, entry } = step;
         let is_root = self.roots.contains(path.as_path());
-        let identity = Identity::at(&path, is_root || self.links.contains_key(&path))?;
-        let known = self.known.get(&path);
+        let through = is_root || self.links.contains_key(&path);
+        // Opened before it is watched: opening is an event, too.
+        let (opened, identity) = match open(&path, through) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                (None, Identity::at(&path, through)?)
+            }
+            Err(_) => return None,
+        };
+        let known = self.known.get(&path).map(Box::as_ref);
         let watch = self.watch(&path, is_root, identity, known, lane, full);
         if watch == Placed::Gone {
             return None;
         }
-        let (names, unlisted) = match list(&path) {
-            Ok(names) => (names, false),
-            // Removed since it was watched: the event is on its way, or comes with its parent's.
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Err(_) => (Vec::new(), true),
+        let unlisted = opened.is_none();
+        let (folder, names) = match opened {
+            Some(mut folder) => {
+                let names = list(&mut folder);
+                (Some(folder), names)
+            }
+            None => (None, Vec::new()),
         };
-        let holds = |name: &str| names.iter().any(|(other, _)| other == name);
+        let holds = |name: &str| {
+            let mut names = names.iter();
+            names.any(|(other, _)| other.to_bytes() == name.as_bytes())
+        };
         let (chain, sources) = self.filter.enter(&above, &path, entry, holds);
         let mut found = Found {
             identity,
             chain,
             sources,
             watch,
-            subs: HashSet::new(),
+            subs: None,
             unlisted,
             files: HashMap::new(),
             doubts: Vec::new(),
             links: Vec::new(),
         };
+        let mut subs: Vec<&OsStr> = Vec::new();
         let files_known = known.map(|known| &known.files);
         let mut met = 0;
         let mut file = path.join("_");
-        for (name, kind) in &names {
+        for (entry, kind) in &names {
+            let name = OsStr::from_bytes(entry.to_bytes());
             file.set_file_name(name);
             match kind {
                 Kind::Directory => {
@@ -226,19 +250,19 @@ impl<P: Place + Sync> Walk<'_, P> {
                             entry,
                         });
                     }
-                    found.subs.insert(name.clone());
+                    subs.push(name);
                 }
                 Kind::File | Kind::Link => {
                     if !self.filter.keeps_file(&found.chain, &file) {
                         continue;
                     }
                     if *kind == Kind::Link && self.wants_links {
-                        found.links.push(name.clone());
+                        found.links.push(name.to_owned());
                     }
-                    let now = Look::of(&file);
+                    let now = folder.as_ref().and_then(|folder| Look::of(folder, entry));
                     if self.extent == Extent::First {
                         if let Some(now) = now {
-                            found.files.insert(name.clone(), now);
+                            found.files.insert(name.to_owned(), now);
                         }
                         continue;
                     }
@@ -248,20 +272,24 @@ impl<P: Place + Sync> Walk<'_, P> {
                         .zip(now)
                         .is_some_and(|(before, now)| before.is_evidently(&now));
                     if !same {
-                        found.doubts.push((name.clone(), Sign::Finished));
+                        found.doubts.push((name.to_owned(), Sign::Finished));
                     }
                 }
             }
+        }
+        let same = known.is_some_and(|known| {
+            known.subs.len() == subs.len() && subs.iter().all(|name| known.subs.contains(*name))
+        });
+        if !same {
+            found.subs = Some(subs.into_iter().map(OsStr::to_owned).collect());
         }
         // Mostly all are still there, and a set of them would be made for nothing.
         if let Some(files) = files_known.filter(|files| files.len() > met) {
             let there: HashSet<&OsStr> = names
                 .iter()
-                .filter(|(name, kind)| {
-                    *kind != Kind::Directory
-                        && self.filter.keeps_file(&found.chain, &path.join(name))
-                })
-                .map(|(name, _)| name.as_os_str())
+                .filter(|(_, kind)| *kind != Kind::Directory)
+                .map(|(name, _)| OsStr::from_bytes(name.to_bytes()))
+                .filter(|name| self.filter.keeps_file(&found.chain, &path.join(name)))
                 .collect();
             let gone = files
                 .keys()
@@ -317,25 +345,46 @@ enum Kind {
     Link,
 }
 
-fn list(dir: &Path) -> std::io::Result<Vec<(OsString, Kind)>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let Ok(entry) = entry else { continue };
-        let Ok(kind) = entry.file_type() else {
+fn open(path: &Path, through: bool) -> std::io::Result<(Option<Folder>, Identity)> {
+    let no_link = if through { 0 } else { libc::O_NOFOLLOW };
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | no_link)
+        .open(path)?;
+    let identity = Identity::of(&file.metadata()?).ok_or(ErrorKind::NotADirectory)?;
+    Ok((Some(Folder::from_fd(file.into())?), identity))
+}
+
+fn list(folder: &mut Folder) -> Vec<(CString, Kind)> {
+    let entries: Vec<_> = folder.iter().flatten().collect();
+    let mut names = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
             continue;
+        }
+        // Some filesystems do not tell the type.
+        let kind = match entry.file_type().or_else(|| type_of(folder, name)) {
+            Some(Type::Directory) => Kind::Directory,
+            Some(Type::File) => Kind::File,
+            Some(Type::Symlink) => Kind::Link,
+            Some(Type::Fifo | Type::CharacterDevice | Type::BlockDevice | Type::Socket) | None => {
+                continue;
+            }
         };
-        let kind = if kind.is_dir() {
-            Kind::Directory
-        } else if kind.is_file() {
-            Kind::File
-        } else if kind.is_symlink() {
-            Kind::Link
-        } else {
-            continue;
-        };
-        names.push((entry.file_name(), kind));
+        names.push((name.to_owned(), kind));
     }
-    Ok(names)
+    names
+}
+
+fn type_of(folder: &Folder, name: &CStr) -> Option<Type> {
+    let found = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    match SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFDIR => Some(Type::Directory),
+        SFlag::S_IFREG => Some(Type::File),
+        SFlag::S_IFLNK => Some(Type::Symlink),
+        _ => None,
+    }
 }
 
 /// The parent of a path, and its name there.
