@@ -4,10 +4,11 @@
 //! Everything that a test starts carries the path of its project somewhere (working directory, arguments or
 //! executable), so that the end of a test can prove that nothing of it is left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -678,6 +679,33 @@ pub fn have(tool: &str) -> bool {
     );
     eprintln!("skipped: {tool} is not on PATH");
     false
+}
+
+/// Every file below a folder with its content, and every link with where it points: what one folder has to have in
+/// common with its copy. What goes while this reads is as good as gone.
+pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let content = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => {
+                    folders.push(path);
+                    continue;
+                }
+                Ok(kind) if kind.is_symlink() => fs::read_link(&path)
+                    .map(|target| [b"-> ", target.as_os_str().as_bytes()].concat()),
+                Ok(_) => fs::read(&path),
+                Err(error) => Err(error),
+            };
+            let name = path.strip_prefix(folder).expect("below it").to_owned();
+            if let Ok(content) = content {
+                found.insert(name, content);
+            }
+        }
+    }
+    found
 }
 
 /// The value of `key=` in a line.
