@@ -11,6 +11,7 @@
 )]
 
 mod command_line;
+mod editors;
 mod edits;
 mod faults;
 mod guardian;
