@@ -25,3 +25,4 @@ mod saves;
 mod settings;
 mod smoke;
 mod terminal;
+mod watching;

@@ -583,13 +583,16 @@ fn file_names_cannot_forge_lines() {
         format!("{COPY}[[rule]]\nname = \"all\"\nfiles = [\"odd/**\"]\nthen = \"restart\"\n");
     shop.configure(&rules, &shop.server(""));
     let mut devwatch = shop.started();
-    let names: [&[u8]; 6] = [
+    let names: [&[u8]; 9] = [
         b"a\ndevwatch: build 99 end ok 1ms",
         b"b\r\x1b[2Jdevwatch: build 98 begin (start)",
         b"c\xff\xfe",
         b"d\xe2\x80\xaetxt",
         b"e\xc2\x9b31m",
         b"f\tg, h)",
+        b"g\x1b]0;title\x07",
+        b"-rf",
+        b"$(touch INJECTED)",
     ];
     let folder = shop.project.path("odd");
     fs::create_dir(&folder).expect("a folder");
@@ -602,6 +605,7 @@ fn file_names_cannot_forge_lines() {
         );
         devwatch.end("serving");
     }
+    assert!(!shop.project.path("INJECTED").exists());
     end(devwatch);
 }
 
