@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use crate::project::{Devwatch, PATIENCE, Project, eventually, tree};
 use crate::saves::{MIRROR_RULE, PATIENT, Saves};
 
-/// What was built becomes what is on disk by itself, and the next save is seen.
+/// What was built becomes what is on disk by itself, and once more after another save.
 #[track_caller]
 fn catches_up(saves: &mut Saves) {
     let root = saves.project.root().to_owned();
@@ -26,25 +26,25 @@ fn catches_up(saves: &mut Saves) {
 /// The same for a project that is not where its fixture is.
 #[track_caller]
 fn catches_up_in(saves: &mut Saves, root: &Path) {
+    becomes_a_mirror(saves, root);
+    let last = root.join("src/end-of-save");
+    let number = fs::read_to_string(&last).map_or(0, |text| text.parse().expect("a number"));
+    fs::write(last, format!("{}", number + 1)).expect("saved");
+    becomes_a_mirror(saves, root);
+}
+
+#[track_caller]
+fn becomes_a_mirror(saves: &mut Saves, root: &Path) {
     let folders = || ["src", "out"].map(|folder| tree(&root.join(folder)));
-    let caught_up = eventually(PATIENCE, || {
+    let is_mirror = || {
         let [on_disk, built] = folders();
-        on_disk == built && root.is_dir()
-    });
-    let [on_disk, built] = folders();
-    assert!(
-        caught_up,
-        "{:?}\nwas built of\n{:?}\n{}",
-        built.keys(),
-        on_disk.keys(),
-        saves.devwatch.story()
-    );
-    saves.devwatch.rest();
-    let after = format!("after build {}", saves.build);
-    fs::write(root.join("src/end-of-save"), after).expect("saved");
-    saves.reasons_until("src/end-of-save");
-    let [on_disk, built] = folders();
-    assert_eq!(on_disk, built);
+        on_disk == built
+    };
+    if !eventually(PATIENCE, is_mirror) {
+        let [on_disk, built] = folders();
+        let story = saves.devwatch.story();
+        panic!("not what is on disk: {built:?}\nbut: {on_disk:?}\n{story}");
+    }
 }
 
 // ---------------------------------------------------------------- the root
@@ -175,7 +175,8 @@ fn what_happens_while_devwatch_is_stopped_is_one_build() {
             project.write(&format!("src/new{nap}/deep/c"), "new");
         });
         saves.builds(&format!("3 files: src/a, src/b, src/new{nap}/deep/c"));
-        catches_up(&mut saves);
+        let [on_disk, built] = ["src", "out"].map(|folder| tree(&saves.project.path(folder)));
+        assert_eq!(on_disk, built);
     }
     saves.ends();
 }
@@ -189,34 +190,42 @@ fn more_events_than_the_kernel_remembers_lose_nothing() {
         return;
     }
     let project = Project::new();
-    for file in 0..40 {
-        project.write(&format!("src/d{}/f{file}", file % 4), "first");
+    for file in ["d0/f", "d1/f", "d2/f", "sub0/gone"] {
+        project.write(&format!("src/{file}"), "first");
     }
     let mut saves = Saves::mirroring(project, "");
-    for storm in 0..4 {
+    for storm in 0..8 {
+        let news = ["a/deep/f", "b/f"].map(|file| format!("src/new{storm}/{file}"));
+        let moved = format!("src/sub{}", storm + 1);
         asleep(&mut saves, |project| {
-            // Two events each at the very least, and none like the one before it.
-            for save in 0..limit / 2 + 100 {
-                let file = format!("src/d{}/f{}", save % 4, save % 40);
-                fs::write(project.path(&file), format!("{storm} {save}")).expect("saved");
+            // An event each, and none like the one before it, which the kernel would take for the same.
+            let files = [0, 1, 2].map(|folder| {
+                let file = project.path(&format!("src/d{folder}/f"));
+                let file = fs::File::options().write(true).open(file);
+                file.expect("opened")
+            });
+            for save in 0..limit + 1000 {
+                let text = format!("{storm} {save:08}");
+                let written = files[save % 3].write_all_at(text.as_bytes(), 0);
+                written.expect("written");
             }
             // Nobody hears of these.
-            for new in 0..10 {
-                project.write(&format!("src/new{storm}/{new}/deep/f"), "new");
+            for new in &news {
+                project.write(new, "new");
             }
-            fs::remove_file(project.path(&format!("src/d3/f{}", storm * 4 + 3))).expect("removed");
-            fs::rename(project.path("src/d0"), project.path("src/moved")).expect("moved");
-            fs::rename(project.path("src/d1"), project.path("src/d0")).expect("moved");
-            fs::rename(project.path("src/moved"), project.path("src/d1")).expect("moved");
+            let from = project.path(&format!("src/sub{storm}"));
+            fs::rename(from, project.path(&moved)).expect("moved");
+            fs::remove_file(project.path(&format!("{moved}/gone"))).expect("removed");
         });
         saves.devwatch.line("events were lost");
         catches_up(&mut saves);
-        // The folders that were made meanwhile are watched.
-        for new in 0..10 {
-            let file = format!("src/new{storm}/{new}/deep/f");
+        // The folders that were made or moved meanwhile are watched. The few files of a storm are all named in a
+        // begin line, these and what is saved now.
+        for file in news.into_iter().chain([format!("{moved}/gone")]) {
             saves.project.write(&file, "changed");
             saves.reasons_until(&file);
         }
+        catches_up(&mut saves);
     }
     saves.ends();
 }
