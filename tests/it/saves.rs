@@ -1,12 +1,15 @@
 //! Every way to save is one change, no change is lost, and what only looks like a change is none.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::project::{Devwatch, Project, built_example, field, get, have, port_of};
+use crate::project::{
+    Devwatch, PATIENCE, Project, built_example, eventually, field, get, have, port_of,
+};
 
 /// Settings for tests that count builds of whatever else the machine does: on a busy one an editor may be stopped for
 /// many milliseconds between the two halves of its save, so an unfinished save gets a long quiet time.
@@ -616,5 +619,42 @@ fn a_change_taken_back_during_a_failed_build_clears_it() {
     assert!(end.contains(" end unchanged "), "{end}");
     assert_eq!(field(&end, "gen"), Some("1"), "{end}");
     saves.nothing_else_was_built();
+    saves.ends();
+}
+
+#[test]
+fn what_was_there_only_while_a_build_read_it_is_built_over() {
+    let project = Project::new();
+    project.write("source.txt", "zero");
+    project.write("held.txt", "held");
+    project.write("go", "");
+    // Whoever reads `held.txt` waits for its writer, and with it for every other change.
+    project.write(
+        "devwatch.toml",
+        "[watch]\ndebounce = \"5s\"\nmax_wait = \"20s\"\n\
+         [[rule]]\nname = \"copy\"\nfiles = [\"source.txt\", \"held.txt\"]\noutputs = [\"built.txt\"]\n\
+         run = \"until test -e go; do sleep 0.01; done; cp source.txt built.txt\"\n",
+    );
+    let devwatch = project.devwatch(&[]);
+    let mut saves = Saves::of(project, devwatch);
+    let project = &saves.project;
+    let built = |text: &str| eventually(PATIENCE, || project.read("built.txt") == text);
+
+    fs::remove_file(project.path("go")).expect("removed");
+    project.write("source.txt", "one");
+    saves.devwatch.line("begin (1 file: source.txt)");
+    let held = fs::File::options()
+        .append(true)
+        .open(project.path("held.txt"));
+    let mut held = held.expect("opened");
+    held.write_all(b" open").expect("written");
+    project.write("source.txt", "two");
+    project.write("go", "");
+    assert!(built("two"), "{}", saves.devwatch.story());
+    // All is as it was when it was last reported, but not as it was when it was last built.
+    project.write("source.txt", "one");
+    held.set_len(4).expect("as it was");
+    drop(held);
+    assert!(built("one"), "{}", saves.devwatch.story());
     saves.ends();
 }
