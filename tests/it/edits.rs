@@ -1,5 +1,8 @@
 //! Ten thousand edits at random moments, most of them while something is being built: after each quiet phase what was
 //! built and what serves is what is on disk, byte for byte, and every begin has had its end.
+//!
+//! A build of everything makes good what was missed before it. So each name has a rule of its own besides, whose
+//! copy only a change of this name renews.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,11 +22,11 @@ const EDITS: usize = 10_000;
 const CHAPTERS: usize = 100;
 
 /// Builds the tree `out/` and a list of every line in `src/`; fails while a file says that it is broken. Takes
-/// up to an eighth of a second, in the middle, where an edit hurts most.
+/// up to a sixteenth of a second, in the middle, where an edit hurts most.
 const BUILD: &str = "
 rm -rf out
 cp -R src out
-sleep 0.$(printf %03d $(($(od -An -N1 -tu1 /dev/urandom) / 2)))
+sleep 0.$(printf %03d $(($(od -An -N1 -tu1 /dev/urandom) / 4)))
 ! grep -rq broken src || exit 1
 { find src -type f | LC_ALL=C sort | xargs -r grep -H '' || true; } > .devwatch/all.new
 mv .devwatch/all.new out/all.list
@@ -45,9 +48,10 @@ fn after_ten_thousand_random_edits_what_serves_is_what_is_on_disk() {
     project.write(
         "devwatch.toml",
         &format!(
-            "[[rule]]\nname = \"build\"\nfiles = [\"src/**\"]\nrun = [\"sh\", \"-e\", \"build.sh\"]\noutputs = [\"out/**\"]\n\
+            "{}[[rule]]\nname = \"build\"\nfiles = [\"src/**\"]\nrun = [\"sh\", \"-e\", \"build.sh\"]\noutputs = [\"out/**\"]\n\
              [server]\nrun = [{:?}, \"tag\", {:?}, \"listen\", \"fd\", \"serve-file\", \"out/all.list\"]\n\
              listen = [\"127.0.0.1:0\"]\n",
+            names().map(|name| copying(&name)).collect::<String>(),
             built_example("child"),
             project.root(),
         ),
@@ -92,6 +96,26 @@ fn after_ten_thousand_random_edits_what_serves_is_what_is_on_disk() {
     assert_eq!(tale.devwatch.terminate().code(), Some(143));
 }
 
+/// Every name that an edit can give to something in `src`.
+fn names() -> impl Iterator<Item = String> {
+    let files = (0..25).map(|number| format!("f{number}"));
+    let folders = (0..3).map(|number| format!("d{number}"));
+    let empty = (0..3).map(|number| number.to_string());
+    files
+        .chain(folders)
+        .chain(empty)
+        .chain(["chapter".to_owned()])
+}
+
+/// A rule that copies what has this name, and nothing else.
+fn copying(name: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"{name}\"\nfiles = [\"src/{name}\", \"src/{name}/**\"]\nthen = \"nothing\"\n\
+         run = \"mkdir -p copies; rm -rf copies/{name}; cp -R src/{name} copies/ 2>/dev/null || test ! -e src/{name}\"\n\
+         outputs = [\"copies/{name}\", \"copies/{name}/**\"]\n"
+    )
+}
+
 /// The last edits of a chapter: nothing is broken after them.
 fn mend(project: &Project, chapter: usize) {
     for path in files(project.root(), "src") {
@@ -104,11 +128,12 @@ fn mend(project: &Project, chapter: usize) {
     project.write("src/chapter", &format!("{chapter}\n"));
 }
 
-/// What the builds have copied is what is on disk.
+/// What the builds have copied, all at once and one by one, is what is on disk.
 fn mirrored(project: &Project) -> bool {
     let mut built = tree(&project.path("out"));
     built.remove(Path::new("all.list"));
-    built == tree(&project.path("src"))
+    let on_disk = tree(&project.path("src"));
+    built == on_disk && tree(&project.path("copies")) == on_disk
 }
 
 /// What devwatch has told of its builds so far.
@@ -189,10 +214,19 @@ impl Tale {
             let good = good && answer.is_ok_and(|answer| answer == expected);
             !self.open && good && mirrored(project)
         });
+        let [on_disk, one_by_one] = ["src", "copies"].map(|folder| tree(&project.path(folder)));
+        let missed = on_disk
+            .iter()
+            .filter(|(path, _)| one_by_one.get(*path) != on_disk.get(*path));
+        let left = one_by_one
+            .keys()
+            .filter(|path| !on_disk.contains_key(*path));
         assert!(
             rests,
-            "not what is on disk:\n{:?}\nbut\n{expected}\n{}",
+            "not what is on disk:\n{:?}\nbut\n{expected}\nmissed {:?}, left {:?}\n{}",
             get(self.port),
+            missed.map(|(path, _)| path).collect::<Vec<_>>(),
+            left.collect::<Vec<_>>(),
             self.devwatch.story()
         );
     }
