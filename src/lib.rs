@@ -8,7 +8,7 @@
 //! | station | module | what it does |
 //! |---|---|---|
 //! | 1 see | [`watch`] | kernel events become changed paths whose content differs |
-//! | 2 plan | [`rules`] | changed paths become a plan: which rules, and what it means for the server |
+//! | 2 plan | [`rules`], [`readers`] | changed paths become a plan: which rules, and what it means for the server |
 //! | 3 decide | [`supervisor`] | facts become orders; all policy, pure |
 //! | 4 build | [`process`], [`outputs`] | a guardian process runs commands; what they wrote is read |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
@@ -35,6 +35,7 @@ pub mod outputs;
 pub mod performer;
 pub mod plain;
 pub mod process;
+pub mod readers;
 pub mod restart;
 pub mod rules;
 pub mod servers;

@@ -17,6 +17,7 @@ use crate::event_loop::{self, Input, Setup};
 use crate::outputs::{self, Written};
 use crate::plain::{self, Console, Names};
 use crate::process::{self, Guardian, Spec};
+use crate::readers::{Misread, Readers};
 use crate::restart::environment;
 use crate::restart::sockets::Held;
 use crate::rules::{self, By, Changed};
@@ -25,7 +26,7 @@ use crate::state::State;
 use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Target, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
-use crate::watch::{self, ChangeSet, Seen, Watcher};
+use crate::watch::{self, ChangeKind, ChangeSet, Seen, Stirred, Watcher};
 
 /// The tree cannot be watched; what stands in the way is the cause.
 #[derive(Debug)]
@@ -55,6 +56,9 @@ pub struct Performer {
     good: BTreeMap<RuleId, Written>,
     /// Commands whose outputs are not in `written` yet. What changes there meanwhile is theirs.
     writing: BTreeMap<JobId, Writing>,
+    readers: Readers,
+    /// The server that was started last, until its cycle ends.
+    starting: Option<JobId>,
 }
 
 struct Writing {
@@ -106,6 +110,8 @@ impl Performer {
             written: BTreeMap::new(),
             good: BTreeMap::new(),
             writing: BTreeMap::new(),
+            readers: Readers::default(),
+            starting: None,
         };
         for address in performer.servers.held().exposed() {
             performer.note(&format!("{address} can be reached from other machines"));
@@ -139,6 +145,7 @@ impl Performer {
                 to,
                 generation,
             } => {
+                self.starts(to);
                 self.servers
                     .hand_over(&self.guardian, &self.config, from, to, generation);
             }
@@ -156,12 +163,20 @@ impl Performer {
             Effect::Inspect { job, rule } => self.inspect(job, rule),
             Effect::Configure => self.configure(),
             Effect::Remember { listens } => self.state.remember_silent(!listens),
-            Effect::Report(report) => self.show(&report),
+            Effect::Report(report) => {
+                if let Report::End { .. } = report
+                    && let Some(job) = self.starting.take()
+                {
+                    self.has_read(job);
+                }
+                self.show(&report);
+            }
             Effect::Exit(_) => unreachable!("the loop ends there"),
         }
     }
 
     fn run(&mut self, job: JobId, rule: RuleId) {
+        self.readers.begun(job, rule);
         self.console.rule(job);
         // What an earlier command of this rule has left is about to be written anew.
         self.writing.retain(|_, writing| {
@@ -185,7 +200,18 @@ impl Performer {
         self.spawn(job, Ok(spec));
     }
 
+    /// A server that starts reads what the rules without a command name.
+    fn starts(&mut self, job: JobId) {
+        for (place, rule) in self.config.rules.iter().enumerate() {
+            if rule.run.is_none() {
+                self.readers.begun(job, RuleId(place));
+            }
+        }
+        self.starting = Some(job);
+    }
+
     fn start_server(&mut self, job: JobId, generation: GenerationId, last_good: bool) {
+        self.starts(job);
         let (spec, warnings) = self
             .servers
             .prepare(&self.config, job, generation, last_good);
@@ -245,6 +271,7 @@ impl Performer {
         self.good.clear();
         // Numbers of the old config. Nothing of it runs any more.
         self.writing.clear();
+        self.readers.forget();
         self.config = config;
         if let Err(error) = self.watch() {
             self.note(&format!("{error:#}; what is watched stays as it was"));
@@ -288,7 +315,7 @@ impl Performer {
     /// What an input means to the supervisor.
     pub fn facts(&mut self, input: Input) -> Vec<Event> {
         match input {
-            Input::Seen(Seen::Changes(changes)) => self.changed(&changes).into_iter().collect(),
+            Input::Seen(Seen::Changes(set)) => self.changed(&set).into_iter().collect(),
             Input::Seen(Seen::Settings(paths)) => self.settings_changed(&paths),
             Input::Seen(Seen::Note(text)) => {
                 self.note(&text);
@@ -323,16 +350,25 @@ impl Performer {
         self.servers.listening()
     }
 
-    fn changed(&self, set: &ChangeSet) -> Option<Event> {
+    fn changed(&mut self, set: &ChangeSet) -> Option<Event> {
         let changes: Vec<Changed<'_>> = set
             .changes
             .iter()
             .map(|change| Changed {
                 path: &change.path,
-                by: self.who_wrote(&change.path),
+                by: self.who_wrote(&change.path, change.kind == ChangeKind::Removed),
             })
             .collect();
-        let (mut plan, files) = rules::plan(&self.config, &changes);
+        let (mut plan, mut files) = rules::plan(&self.config, &changes);
+        for rule in &plan.rules {
+            self.readers.changed(*rule);
+        }
+        for Stirred { path, since } in &set.stirred {
+            for rule in self.misread(path, *since) {
+                plan.rules.insert(rule);
+                files.insert(path.clone());
+            }
+        }
         if plan.is_empty() {
             return None;
         }
@@ -344,15 +380,43 @@ impl Performer {
         })
     }
 
+    /// The rules that may have read `path` while it was something else.
+    fn misread(&mut self, path: &Path, since: Instant) -> Vec<RuleId> {
+        let stirred = Changed {
+            path,
+            by: self.who_wrote(path, false),
+        };
+        let (concerned, _) = rules::plan(&self.config, &[stirred]);
+        let mut misread = Vec::new();
+        for rule in concerned.rules {
+            match self.readers.misread(rule, path, since) {
+                Misread::No => {}
+                Misread::Yes => misread.push(rule),
+                Misread::ItsOwn => self.note(&format!(
+                    "rule {} writes {} whenever it runs, with the same content; outputs = [{:?}] would say so",
+                    self.config.rules[rule.0].name,
+                    plain::shown(path),
+                    path,
+                )),
+            }
+        }
+        misread
+    }
+
     /// A rule writes its outputs; whatever else changes one makes the rule due.
-    fn who_wrote(&self, path: &Path) -> By {
+    fn who_wrote(&self, path: &Path, removed: bool) -> By {
         let mut makers = rules::makers(&self.config, path).peekable();
         if makers.peek().is_none() {
             return By::Others;
         }
-        let content = watch::fingerprint::of_file(&self.config.root.join(path))
-            .ok()
-            .flatten();
+        // Where it was, a symlink may lead to another of its name by now.
+        let content = if removed {
+            None
+        } else {
+            watch::fingerprint::of_file(&self.config.root.join(path))
+                .ok()
+                .flatten()
+        };
         let its_own = |rule: RuleId| {
             let writes = self.writing.values().any(|writing| writing.rule == rule);
             writes
@@ -409,7 +473,7 @@ impl Performer {
     /// Reads the config again. An invalid one keeps the old in force and says so.
     fn reload(&mut self, path: &Path, since: Instant) -> Option<Event> {
         let shown = plain::shown(&self.relative(path));
-        match file::load(path, &self.config.root) {
+        match file::load_again(path, self.config.root.clone()) {
             Ok(loaded) => {
                 self.problems(path, loaded.warnings);
                 // A second edit may come before the first is in force: what runs is what counts.
@@ -457,6 +521,7 @@ impl Performer {
     }
 
     fn command_ended(&mut self, job: JobId, exit: Exit) {
+        self.has_read(job);
         if let Some(writing) = self.writing.get_mut(&job)
             && writing.stage == Stage::Runs
         {
@@ -465,9 +530,19 @@ impl Performer {
         }
     }
 
+    /// `job` reads no source any more: its command has ended, or its server is there.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "compared with the times of the watcher's events"
+    )]
+    fn has_read(&mut self, job: JobId) {
+        self.readers.ended(job, Instant::now());
+    }
+
     /// Nothing of a command is left. What it has written stays its own until it was read or is written anew: the
     /// watcher tells of it only now.
     fn command_gone(&mut self, job: JobId) {
+        self.has_read(job);
         let Some(writing) = self.writing.get_mut(&job) else {
             return;
         };

@@ -109,17 +109,27 @@ pub fn root_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads the config file at `path`; relative paths in it hang on `root`.
+/// Reads the config file at `path`; relative paths in it hang on `root`, whose symlinks are resolved.
 ///
 /// # Errors
 /// It cannot be read, is not trusted (world-writable, or another user's; root accepts any owner), or is not
 /// understood: then all that is wrong with it.
 pub fn load(path: &Path, root: &Path) -> Result<Loaded, LoadError> {
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |error| LoadError::Io { path, error }
-    };
     let root = fs::canonicalize(root).map_err(io(root))?;
+    load_again(path, root)
+}
+
+fn io(path: &Path) -> impl FnOnce(io::Error) -> LoadError {
+    let path = path.to_path_buf();
+    move |error| LoadError::Io { path, error }
+}
+
+/// As [`load`], for a `root` that was resolved before: what lies there now may be a symlink for a while, and the project
+/// stays where it is.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_again(path: &Path, root: PathBuf) -> Result<Loaded, LoadError> {
     let path = std::path::absolute(path).map_err(io(path))?;
     // Without O_NONBLOCK a pipe put in its place would hold up the loop for ever.
     let file = OpenOptions::new()

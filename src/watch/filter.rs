@@ -459,10 +459,9 @@ fn is_repository(dir: &Path) -> bool {
     dir.join(".git").symlink_metadata().is_ok()
 }
 
-/// Where the repository that contains `dir` keeps its lock while git changes the tree: `.git/index.lock`, of a
-/// linked worktree in its own folder.
-pub(super) fn git_lock(dir: &Path) -> Option<PathBuf> {
-    Some(own_git_dir(&repository_of(dir)?)?.join("index.lock"))
+/// Where git keeps what belongs to the tree that contains `dir`: `.git`, of a linked worktree its own folder.
+pub(super) fn own_git_dir_of(dir: &Path) -> Option<PathBuf> {
+    own_git_dir(&repository_of(dir)?)
 }
 
 /// The folder with the configuration shared by all worktrees.
@@ -703,7 +702,7 @@ mod tests {
         )
         .expect("write");
         let root = dir.path().join("w");
-        assert_eq!(git_lock(&root), Some(own.join("index.lock")));
+        assert_eq!(own_git_dir_of(&root), Some(own));
         assert_eq!(
             kept(&Filter::new(&root, &[], Pins::default()), &root),
             BTreeSet::from(["x".into()])

@@ -327,6 +327,7 @@ fn watches_for_another() {
     let watcher = Watcher::start(scope, |seen| match seen {
         Seen::Note(text) => println!("note {text}"),
         Seen::Settings(paths) => panic!("settings {paths:?}"),
+        Seen::Changes(set) if set.changes.is_empty() => {}
         Seen::Changes(set) => {
             let paths = set
                 .changes

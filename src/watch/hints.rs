@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -58,12 +59,13 @@ pub(super) enum Message {
 pub(super) struct Flags {
     /// Events were lost: compare the whole tree.
     pub(super) overflow: AtomicBool,
-    /// They were lost on our side of the kernel: notify may have acted on them and given up watches.
-    pub(super) crowded: AtomicBool,
     /// Nobody knows that any was lost; whoever watches asks to make sure.
     pub(super) doubted: AtomicBool,
     /// The watcher was dropped.
     pub(super) stop: AtomicBool,
+    /// Held while many files are read: opening one is an event, too, and waking the thread that takes events for each
+    /// costs more than the reading.
+    pub(super) gate: Arc<Mutex<()>>,
 }
 
 impl Flags {
@@ -81,6 +83,10 @@ pub(super) trait Place {
     fn watch(&self, dir: &Path, is_root: bool, lane: Lane) -> Placed;
     /// Forgets it. Unknown directories are passed over.
     fn unwatch(&self, dir: &Path, lane: Lane);
+    /// Whoever holds this lock keeps events from being handed on. Placing a watch meanwhile would wait for ever.
+    fn gate(&self) -> Arc<Mutex<()>>;
+    /// Lets events be handed on for a moment; a lock alone would be taken again before anybody else wakes up.
+    fn catch_up(&self);
     /// Why [`Placed::Full`] was said and what to do about it: sentences. `placed` of `wanted` directories have a watch.
     fn limit(&self, placed: usize, wanted: usize) -> String;
 }
@@ -116,6 +122,15 @@ pub(super) struct Kernel {
     refused: Option<notify::Error>,
     inbox: SyncSender<Message>,
     flags: Arc<Flags>,
+}
+
+/// Enough to hand on thousands of events.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing is waited for: it is others' turn"
+)]
+fn let_others_go_on() {
+    thread::sleep(Duration::from_millis(2));
 }
 
 impl Kernel {
@@ -180,6 +195,14 @@ impl Place for Kernel {
         }
     }
 
+    fn gate(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.flags.gate)
+    }
+
+    fn catch_up(&self) {
+        let_others_go_on();
+    }
+
     fn limit(&self, placed: usize, wanted: usize) -> String {
         super::limits::sentence(self.refused.is_some(), placed, wanted)
     }
@@ -202,6 +225,14 @@ impl Place for Kernel {
         if let Some(watcher) = &mut *self.lane(Lane(0)) {
             let _ = watcher.unwatch(dir);
         }
+    }
+
+    fn gate(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.flags.gate)
+    }
+
+    fn catch_up(&self) {
+        let_others_go_on();
     }
 
     fn limit(&self, placed: usize, wanted: usize) -> String {
@@ -233,6 +264,7 @@ fn callback(
     flags: Arc<Flags>,
 ) -> impl FnMut(notify::Result<Event>) + Send + 'static {
     move |result| {
+        drop(flags.gate.lock().unwrap_or_else(PoisonError::into_inner));
         let event = match result {
             Ok(event) if event.need_rescan() => {
                 log::debug!(target: "watch", "the kernel has lost events");
@@ -256,7 +288,6 @@ fn callback(
                 inbox.try_send(Message::Hint(Hint { path, what, at }))
             {
                 log::debug!(target: "watch", "no room for more events: every file will be compared");
-                flags.crowded.store(true, Ordering::SeqCst);
                 Flags::raise(&flags.overflow, &inbox);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! `hints` is the edge to `notify`; `tree` holds what was last reported and judges; `walk` lists directories and has
 //! them watched; `filter` says what is watched at all; `file` is one file as it was seen; `quiet` (pure) says when a
-//! burst is over; `settings` follows the config and env files; `mounts` knows where no events come from, `limits` what
+//! burst is over, `git` whether it is to wait; `settings` follows the config and env files; `mounts` knows where no events come from, `limits` what
 //! the kernel refuses; `fingerprint` turns a content into a number. Events are hints, the comparison is the truth.
 //!
 //! One thread owns all of it and sleeps without a timeout while nothing happens. It never builds, never reads a
@@ -11,6 +11,7 @@
 mod file;
 mod filter;
 pub mod fingerprint;
+mod git;
 mod hints;
 mod limits;
 mod mounts;
@@ -30,18 +31,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use crate::config::Poll;
 use file::Stamp;
 use filter::{Filter, Pins};
+use git::Repositories;
 use hints::{Flags, Kernel, Message, What};
 use mounts::Mounts;
 use quiet::{Quiet, Sign};
 use settings::{Differences, Purpose, Settings};
-use tree::{Means, Root, Tree};
+use tree::{Judgement, Means, Root, Tree};
 use walk::Watches;
 
 /// What to watch.
@@ -73,8 +75,10 @@ pub struct Scope {
 /// Changes of one burst.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeSet {
-    /// Sorted by path, each path once, never empty.
+    /// Sorted by path, each path once; empty only if `stirred` is not.
     pub changes: Vec<Change>,
+    /// Sorted by path.
+    pub stirred: Vec<Stirred>,
     /// When the first event of the burst came.
     pub first_at: Instant,
 }
@@ -86,6 +90,16 @@ pub struct Change {
     pub path: PathBuf,
     /// How it differs.
     pub kind: ChangeKind,
+}
+
+/// One file whose content is what was last reported, but was not all the time: whoever has read it since `since` may have
+/// read something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stirred {
+    /// As in [`Change`].
+    pub path: PathBuf,
+    /// When the first event about it came.
+    pub since: Instant,
 }
 
 /// How a file differs from what was last reported.
@@ -134,9 +148,6 @@ const BATCH: usize = 4096;
 
 /// Within a burst messages are taken together. Shorter than any quiet time, and far longer than it takes to wake up.
 const NAP: Duration = Duration::from_millis(1);
-
-/// A lock older than this was left behind by a git that died.
-const STALE_LOCK: Duration = Duration::from_secs(10);
 
 /// A living kernel tells of the probe within a millisecond; a machine may be busy.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -207,7 +218,8 @@ impl Watcher {
             &scope.ignore,
             Pins::new(&scope.always, pinned.iter().copied()),
         );
-        let mut roots: Vec<Root> = tops.iter().map(|top| Root::whole(top)).collect();
+        let mut roots = vec![Root::whole(root, false)];
+        roots.extend(scope.extra_roots.iter().map(|top| Root::whole(top, true)));
         roots.extend(passages(&tops, scope.always.iter().chain(pinned), &sources));
         let means = Means {
             poll: scope.poll,
@@ -238,7 +250,8 @@ impl Watcher {
             settings,
             quiet: Quiet::new(scope.debounce, scope.max_wait),
             tops,
-            locks: Vec::new(),
+            debounce: scope.debounce,
+            repositories: None,
             messages,
             flags: Arc::clone(&flags),
             counts: Arc::clone(&counts),
@@ -246,6 +259,7 @@ impl Watcher {
             poll_took: Duration::ZERO,
             probe: None,
             events_lost: None,
+            said_lost: false,
             before_batch: surroundings.before_batch,
             report,
         };
@@ -274,8 +288,7 @@ impl Watcher {
     /// Compares the whole tree with what was last reported, because events may be missing: this process was stopped,
     /// or the machine slept.
     pub fn compare(&self) {
-        self.flags.doubted.store(true, Ordering::SeqCst);
-        Flags::raise(&self.flags.overflow, &self.inbox);
+        Flags::raise(&self.flags.doubted, &self.inbox);
     }
 
     /// How many files are watched.
@@ -313,8 +326,9 @@ struct Coordinator<B, R> {
     settings: Settings,
     quiet: Quiet,
     tops: Vec<PathBuf>,
-    /// git's locks that hold the present flush; empty until one is due.
-    locks: Vec<PathBuf>,
+    debounce: Duration,
+    /// git, as far as it may hold the present flush; looked for when one is due.
+    repositories: Option<Repositories>,
     messages: Receiver<Message>,
     flags: Arc<Flags>,
     counts: Arc<Counts>,
@@ -324,6 +338,8 @@ struct Coordinator<B, R> {
     probe: Option<Probe>,
     /// Since the last flush; which watches to place again.
     events_lost: Option<Watches>,
+    /// Likewise; it was said.
+    said_lost: bool,
     before_batch: B,
     report: R,
 }
@@ -421,8 +437,17 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     /// Does what is due.
     fn act(&mut self, now: Instant) {
         self.tree.mend(now, &mut self.quiet);
-        if self.flags.overflow.swap(false, Ordering::SeqCst) {
-            self.lost(now);
+        let lost = self.flags.overflow.swap(false, Ordering::SeqCst);
+        if lost && !std::mem::replace(&mut self.said_lost, true) {
+            (self.report)(Seen::Note(
+                "events were lost; comparing every file".to_owned(),
+            ));
+        }
+        if lost {
+            // A folder can have come in place of another one unheard, at the same inode and within a tick of the clock.
+            self.compare_soon(now, Watches::All);
+        } else if self.flags.doubted.swap(false, Ordering::SeqCst) {
+            self.compare_soon(now, Watches::Missing);
         }
         if self.probe.as_ref().is_some_and(|probe| probe.until <= now) {
             self.end_probe();
@@ -462,19 +487,9 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
         self.tell();
     }
 
-    /// Events are missing, or may be.
-    fn lost(&mut self, now: Instant) {
-        let doubted = self.flags.doubted.swap(false, Ordering::SeqCst);
-        if !doubted && self.events_lost.is_none() {
-            (self.report)(Seen::Note(
-                "events were lost; comparing every file".to_owned(),
-            ));
-        }
-        // Compared when the storm is over, not once for each overflow in it.
-        let watches = self.events_lost.get_or_insert(Watches::Missing);
-        if self.flags.crowded.swap(false, Ordering::SeqCst) {
-            *watches = Watches::All;
-        }
+    /// Events are missing, or may be. Compared when the storm is over, not once for each overflow in it.
+    fn compare_soon(&mut self, now: Instant, watches: Watches) {
+        self.events_lost = self.events_lost.max(Some(watches));
         self.settings.stir(now, What::Unsure);
         self.quiet.seen(now, &self.tops[0], Sign::Open);
     }
@@ -502,28 +517,30 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
         if let Some(watches) = self.events_lost.take() {
             self.tree.compare_all(watches, now, &mut self.quiet);
         }
-        let Some(changes) = self.tree.judge(now, &mut self.quiet) else {
+        let Some(Judgement { changes, stirred }) = self.tree.judge(now, &mut self.quiet) else {
             return;
         };
         self.quiet.flushed();
-        self.locks.clear();
+        self.said_lost = false;
+        self.repositories = None;
         self.count();
-        if !changes.is_empty() {
-            (self.report)(Seen::Changes(ChangeSet { changes, first_at }));
+        if !changes.is_empty() || !stirred.is_empty() {
+            (self.report)(Seen::Changes(ChangeSet {
+                changes,
+                stirred,
+                first_at,
+            }));
         }
     }
 
-    /// git writes the tree file by file and holds its lock meanwhile.
+    /// git writes the tree file by file.
     fn git_is_busy(&mut self) -> bool {
-        if self.locks.is_empty() {
-            // Asked anew for each burst: a repository may have been made since.
-            self.locks = self
-                .tops
-                .iter()
-                .filter_map(|top| filter::git_lock(top))
-                .collect();
-        }
-        self.locks.iter().any(|lock| is_fresh(lock))
+        // Asked anew for each burst: a repository may have been made since.
+        let tops = &self.tops;
+        let repositories = self
+            .repositories
+            .get_or_insert_with(|| Repositories::of(tops, self.debounce));
+        repositories.are_busy()
     }
 
     fn tell_settings(&mut self, differences: Differences) {
@@ -634,21 +651,6 @@ fn relative(root: &Path, path: &Path) -> PathBuf {
         .count();
     let up = root.components().skip(common).map(|_| Component::ParentDir);
     up.chain(path.components().skip(common)).collect()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the age of a file is a matter of wall-clock time"
-)]
-fn is_fresh(lock: &Path) -> bool {
-    let Ok(modified) = std::fs::symlink_metadata(lock).and_then(|meta| meta.modified()) else {
-        return false;
-    };
-    // A time in the future is no reason to take it for stale.
-    SystemTime::now()
-        .duration_since(modified)
-        .is_ok_and(|age| age < STALE_LOCK)
-        || modified > SystemTime::now()
 }
 
 #[expect(

@@ -56,6 +56,18 @@ struct Window {
     lock: Option<Lock>,
 }
 
+impl Window {
+    fn new(at: Instant) -> Window {
+        Window {
+            first_at: at,
+            fresh_at: at,
+            repeat_at: at,
+            empty_until: None,
+            lock: None,
+        }
+    }
+}
+
 /// git's lock, once it was seen in a window.
 #[derive(Clone, Copy, Debug)]
 struct Lock {
@@ -92,26 +104,18 @@ impl Quiet {
         };
         self.unfinished += usize::from(sign != Sign::Finished);
         match &mut self.window {
-            None => {
-                self.window = Some(Window {
-                    first_at: at,
-                    fresh_at: at,
-                    repeat_at: at,
-                    empty_until: None,
-                    lock: None,
-                });
-            }
+            None => self.window = Some(Window::new(at)),
             Some(window) if known => window.repeat_at = window.repeat_at.max(at),
             Some(window) => window.fresh_at = window.fresh_at.max(at),
         }
     }
 
-    /// `path` came and went within this window: a temporary file, which asks for no patience.
-    /// The window itself stays open.
-    pub fn forget(&mut self, path: &Path) {
+    /// `path` came and went: a temporary file, which asks for no patience.
+    pub fn passed(&mut self, at: Instant, path: &Path) {
         if let Some(sign) = self.paths.remove(path) {
             self.unfinished -= usize::from(sign != Sign::Finished);
         }
+        self.window.get_or_insert(Window::new(at));
     }
 
     /// When to flush; `None` while nothing is pending.
@@ -150,10 +154,9 @@ impl Quiet {
         true
     }
 
-    /// Whether git makes the flush wait: while it holds its lock, at most five seconds, and one quiet time after
-    /// it was released, because the last events may still be on their way.
+    /// Whether git makes the flush wait: while it is at work, at most five seconds, and one cap after that, because
+    /// its next process may be about to begin.
     pub fn wait_for_git(&mut self, now: Instant, held: bool) -> bool {
-        let patience = self.patience();
         let Some(window) = &mut self.window else {
             return false;
         };
@@ -173,7 +176,7 @@ impl Quiet {
             return false;
         }
         lock.released = !held;
-        lock.until = now + if held { LOCK_STEP } else { patience };
+        lock.until = now + if held { LOCK_STEP } else { self.cap };
         true
     }
 
@@ -271,7 +274,7 @@ mod tests {
         let mut quiet = Quiet::new(ms(CAP), ms(MAX));
         quiet.seen(t0, Path::new("sedAb3"), Sign::Open);
         quiet.seen(t0, Path::new("sedAb3"), Sign::Finished);
-        quiet.forget(Path::new("sedAb3"));
+        quiet.passed(t0, Path::new("sedAb3"));
         assert_eq!(quiet.due(), Some(t0 + SETTLED));
         quiet.seen(t0 + ms(1), Path::new("f"), Sign::Finished);
         assert_eq!(quiet.due(), Some(t0 + ms(1) + SETTLED));
@@ -386,7 +389,8 @@ mod tests {
                 now = next;
                 let name = format!("f{path}");
                 let sign = match what { 0 => Sign::Finished, 1 => Sign::Open, 2 => Sign::Gone, _ => {
-                    quiet.forget(Path::new(&name));
+                    quiet.passed(now, Path::new(&name));
+                    pending.get_or_insert(now);
                     continue;
                 } };
                 quiet.seen(now, Path::new(&name), sign);

@@ -9,7 +9,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::file::{Look, Stamp, is_file_or_link};
@@ -19,7 +21,7 @@ use super::hints::{Hint, Lane, Place, Placed, What};
 use super::mounts::Mounts;
 use super::quiet::{Quiet, Sign};
 use super::walk::{Extent, Found, Identity, Step, Visit, Walk, Watches, split};
-use super::{Change, ChangeKind};
+use super::{Change, ChangeKind, Stirred};
 use crate::config::Poll;
 
 /// A directory of the tree.
@@ -45,16 +47,22 @@ pub(super) struct Root {
     /// Whether to look out for it while it is not there.
     awaited: bool,
     lost: bool,
+    /// It may be a symlink.
+    may_be_link: bool,
+    /// A symlink stood where a folder was when it was last looked at: nobody tells when that changes again.
+    is_detour: bool,
 }
 
 impl Root {
-    /// A folder whose files are watched.
-    pub(super) fn whole(path: &Path) -> Root {
+    /// A folder whose files are watched. `may_be_link`: it was not resolved, so a symlink in its place means nothing.
+    pub(super) fn whole(path: &Path, may_be_link: bool) -> Root {
         Root {
             path: path.to_owned(),
             entry: Entry::Enter,
             awaited: true,
             lost: false,
+            may_be_link,
+            is_detour: false,
         }
     }
 
@@ -65,12 +73,67 @@ impl Root {
             entry: Entry::Pass,
             awaited,
             lost: false,
+            may_be_link: true,
+            is_detour: false,
         }
     }
 
     fn is_waited_for(&self) -> bool {
         self.lost && self.awaited
     }
+
+    /// To be called before its identity is taken: what changes in between is found out by the next look.
+    fn look(&mut self) {
+        self.is_detour = !self.may_be_link && self.path.is_symlink();
+    }
+}
+
+/// A path that may differ from what was last reported.
+#[derive(Debug)]
+struct Doubt {
+    /// What it was then.
+    before: Option<Look>,
+    /// When the first event came.
+    since: Instant,
+    /// How often something was moved into its place since.
+    arrivals: u8,
+    /// Whoever read it meanwhile may have met another content, or none.
+    stirred: bool,
+}
+
+impl Doubt {
+    fn of(before: Option<Look>, since: Instant) -> Doubt {
+        Doubt {
+            before,
+            since,
+            arrivals: 0,
+            stirred: false,
+        }
+    }
+
+    /// Takes in what an event says about the time between then and now.
+    fn hear(&mut self, what: What) {
+        match what {
+            What::Written | What::Created | What::MovedAway | What::Removed | What::Unsure => {
+                self.stirred = true;
+            }
+            // One that replaces it by its like leaves no moment with anything else.
+            What::MovedIn => {
+                self.stirred |= self.arrivals > 0;
+                self.arrivals = 1;
+            }
+            What::Closed | What::Attributes => {}
+        }
+    }
+}
+
+/// What [`Tree::judge`] finds.
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// Sorted by path.
+    pub(super) changes: Vec<Change>,
+    /// Sorted by path.
+    pub(super) stirred: Vec<Stirred>,
 }
 
 /// How the tree is looked at.
@@ -94,8 +157,7 @@ pub(super) struct Tree<P> {
     dirs: HashMap<PathBuf, Box<Dir>>,
     /// Symlinks that are followed, and where they lead.
     links: HashMap<PathBuf, PathBuf>,
-    /// What each path in doubt was when last reported.
-    dirty: HashMap<PathBuf, Option<Look>>,
+    dirty: HashMap<PathBuf, Doubt>,
     /// Directories whose ignore files may have changed.
     doubtful: BTreeSet<PathBuf>,
     /// Directories that are looked at although no event came.
@@ -103,6 +165,9 @@ pub(super) struct Tree<P> {
     /// Directories that were given up. A directory that moved shares its watch with its old name, and loses it then.
     given_up: HashSet<Identity>,
     files: usize,
+    /// Something has gone since the roots were last looked at. A root that a process is in goes without an event, but
+    /// what was in it goes first.
+    has_shrunk: bool,
     /// What is worth telling, since last asked.
     notes: Vec<String>,
     /// A directory was refused its watch because there are no more.
@@ -111,6 +176,7 @@ pub(super) struct Tree<P> {
     is_partial: bool,
     said_full: bool,
     said_remote: bool,
+    said_failed: bool,
 }
 
 /// How long until a tree is looked at again that gives no events: so long that looking takes at most a twentieth
@@ -118,6 +184,11 @@ pub(super) struct Tree<P> {
 const POLL_SHARE: u32 = 20;
 const POLL_LEAST: Duration = Duration::from_millis(500);
 const POLL_MOST: Duration = Duration::from_secs(5);
+
+/// Files that are read without a thought for the events that opening them makes, and how many are read at most while
+/// events wait: they make one each, and the kernel keeps 16,384.
+const FEW: usize = 16;
+const GATED: usize = 8000;
 
 /// How often to look whether a root is back.
 const ROOT_BACK: Duration = Duration::from_millis(250);
@@ -147,11 +218,13 @@ impl<P: Place + Sync> Tree<P> {
             polled: BTreeSet::new(),
             given_up: HashSet::new(),
             files: 0,
+            has_shrunk: false,
             notes: Vec::new(),
             is_full: false,
             is_partial: false,
             said_full: false,
             said_remote: false,
+            said_failed: false,
         };
         // Nothing waits on the first walk, so its quiet time is nobody's.
         let mut quiet = Quiet::new(Duration::ZERO, Duration::ZERO);
@@ -194,7 +267,7 @@ impl<P: Place + Sync> Tree<P> {
     /// How long until the tree has to be looked at although no event came, if the last look took `took`; `None` if
     /// events are enough.
     pub(super) fn poll_after(&self, took: Duration) -> Option<Duration> {
-        let lost = self.roots.iter().any(Root::is_waited_for);
+        let lost = self.roots.iter().any(|root| self.may_go_unseen(root));
         let polled = match self.means.poll {
             Poll::Off => None,
             Poll::Auto => Some((took * POLL_SHARE).clamp(POLL_LEAST, POLL_MOST)),
@@ -243,6 +316,7 @@ impl<P: Place + Sync> Tree<P> {
     /// Takes one hint: keeps the watches in step with the directories, and remembers what is in doubt.
     pub(super) fn take(&mut self, hint: &Hint, quiet: &mut Quiet) {
         let Hint { path, what, at } = hint;
+        self.has_shrunk |= matches!(what, What::Removed | What::MovedAway);
         let structural = match what {
             What::Created | What::MovedIn | What::MovedAway | What::Removed | What::Unsure => true,
             What::Written | What::Closed | What::Attributes => false,
@@ -287,6 +361,9 @@ impl<P: Place + Sync> Tree<P> {
             What::Created | What::MovedIn | What::MovedAway | What::Removed | What::Unsure => {
                 self.take_structural(path, *what, *at, quiet);
             }
+        }
+        if let Some(doubt) = self.dirty.get_mut(path) {
+            doubt.hear(*what);
         }
     }
 
@@ -340,15 +417,21 @@ impl<P: Place + Sync> Tree<P> {
                 }
             }
             None if dir.files.contains_key(name)
-                || matches!(self.dirty.get(path), Some(Some(_))) =>
+                || self
+                    .dirty
+                    .get(path)
+                    .is_some_and(|doubt| doubt.before.is_some()) =>
             {
                 self.doubt(path, at, Sign::Gone, quiet);
             }
-            None => {
-                log::debug!(target: "watch", "{what:?} {path:?}: dropped, came and went");
-                self.dirty.remove(path);
-                quiet.forget(path);
+            None if self.filter.keeps_file(&dir.chain, path) => {
+                log::debug!(target: "watch", "{what:?} {path:?}: came and went");
+                self.dirty
+                    .entry(path.to_owned())
+                    .or_insert(Doubt::of(None, at));
+                quiet.passed(at, path);
             }
+            None => self.trace_ignored(path, false),
         }
     }
 
@@ -371,11 +454,7 @@ impl<P: Place + Sync> Tree<P> {
 
     /// Looks where no events come from.
     pub(super) fn poll(&mut self, at: Instant, quiet: &mut Quiet) {
-        for root in 0..self.roots.len() {
-            if self.roots[root].lost {
-                self.check_root(root, Watches::Missing, at, quiet);
-            }
-        }
+        self.check_roots(at, quiet);
         let steps = self
             .polled
             .iter()
@@ -415,11 +494,14 @@ impl<P: Place + Sync> Tree<P> {
 
     /// Decides what has changed since the last report, sorted by path. `None`: a file is empty that was not,
     /// and `quiet` grants it more time.
-    pub(super) fn judge(&mut self, now: Instant, quiet: &mut Quiet) -> Option<Vec<Change>> {
+    pub(super) fn judge(&mut self, now: Instant, quiet: &mut Quiet) -> Option<Judgement> {
         self.settle_ignore_files(now, quiet);
+        if std::mem::take(&mut self.has_shrunk) {
+            self.check_roots(now, quiet);
+        }
         let mut looks = Vec::with_capacity(self.dirty.len());
         let mut waits = false;
-        for (path, before) in &self.dirty {
+        for (path, doubt) in &self.dirty {
             if self
                 .roots
                 .iter()
@@ -427,8 +509,9 @@ impl<P: Place + Sync> Tree<P> {
             {
                 continue;
             }
-            let found = fs::symlink_metadata(path).ok().filter(is_file_or_link);
-            let emptied = before
+            let found = self.lies_at(path).filter(is_file_or_link);
+            let emptied = doubt
+                .before
                 .as_ref()
                 .is_some_and(|before| before.was_emptied(found.as_ref()));
             waits = waits || emptied;
@@ -437,25 +520,56 @@ impl<P: Place + Sync> Tree<P> {
         if waits && quiet.wait_for_content(now) {
             return None;
         }
-        let mut changes = Vec::new();
-        for (path, found) in looks {
-            let before = self.dirty.remove(&path).expect("it was just looked at");
-            let verdict = self.verdict(&path, before, found);
-            match verdict {
-                Some(kind) => log::debug!(target: "watch", "{path:?}: {kind:?}"),
+        let mut found_out = Judgement::default();
+        let (gate, are_many) = (self.place.gate(), looks.len() > FEW);
+        let mut held = None;
+        for (place, (path, found)) in looks.into_iter().enumerate() {
+            if are_many && place % GATED == 0 {
+                if held.take().is_some() {
+                    self.place.catch_up();
+                }
+                held = Some(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            let doubt = self.dirty.remove(&path).expect("it was just looked at");
+            let shown = super::relative(&self.root, &path);
+            match self.verdict(&path, doubt.before, found) {
+                Some(kind) => {
+                    log::debug!(target: "watch", "{path:?}: {kind:?}");
+                    found_out.changes.push(Change { path: shown, kind });
+                }
+                None if doubt.stirred && self.may_be_kept(&path) => {
+                    log::debug!(target: "watch", "{path:?}: it is what it was, but not all the time");
+                    found_out.stirred.push(Stirred {
+                        path: shown,
+                        since: doubt.since,
+                    });
+                }
                 None => {
-                    log::debug!(target: "watch", "{path:?}: dropped, its content is what it was")
+                    log::debug!(target: "watch", "{path:?}: dropped, its content is what it was");
                 }
             }
-            if let Some(kind) = verdict {
-                changes.push(Change {
-                    path: super::relative(&self.root, &path),
-                    kind,
-                });
-            }
         }
-        changes.sort_by(|a, b| a.path.cmp(&b.path));
-        Some(changes)
+        found_out.changes.sort_by(|a, b| a.path.cmp(&b.path));
+        found_out.stirred.sort_by(|a, b| a.path.cmp(&b.path));
+        Some(found_out)
+    }
+
+    /// What lies at `path` itself: not what a symlink on the way there leads to.
+    fn lies_at(&self, path: &Path) -> Option<Metadata> {
+        let mut above = path.parent()?;
+        // A folder of the tree is one, and so is everything above it.
+        while !self.dirs.contains_key(above) {
+            if above.is_symlink() {
+                return None;
+            }
+            above = above.parent()?;
+        }
+        fs::symlink_metadata(path).ok()
+    }
+
+    fn may_be_kept(&self, path: &Path) -> bool {
+        let dir = path.parent().and_then(|parent| self.dirs.get(parent));
+        dir.is_none_or(|dir| self.filter.keeps_file(&dir.chain, path))
     }
 
     /// Compares one path with what it was, and remembers what it is.
@@ -505,6 +619,26 @@ impl<P: Place + Sync> Tree<P> {
         }
     }
 
+    /// Looks whether the roots are there, and are what they were.
+    fn check_roots(&mut self, at: Instant, quiet: &mut Quiet) {
+        for root in 0..self.roots.len() {
+            self.roots[root].look();
+            let Root { path, lost, .. } = &self.roots[root];
+            let known = self.dirs.get(path).map(|dir| dir.identity);
+            if *lost || Identity::at(path, true) != known {
+                self.check_root(root, Watches::All, at, quiet);
+            }
+        }
+    }
+
+    /// Whether nobody may tell when this root comes, goes or becomes another one: it is not there, a symlink leads to it,
+    /// or nothing is in it whose going would be seen.
+    fn may_go_unseen(&self, root: &Root) -> bool {
+        let dir = self.dirs.get(&root.path);
+        let is_empty = dir.is_some_and(|dir| dir.files.is_empty() && dir.subs.is_empty());
+        root.awaited && (root.lost || is_empty || root.is_detour)
+    }
+
     /// A root that is gone is waited for; one that is there is compared in whole.
     fn check_root(&mut self, at: usize, watches: Watches, now: Instant, quiet: &mut Quiet) {
         let Root {
@@ -552,6 +686,7 @@ impl<P: Place + Sync> Tree<P> {
         now: Instant,
         quiet: &mut Quiet,
     ) {
+        self.roots[at].look();
         let step = self.root_step(at);
         let path = step.path.clone();
         self.walk(vec![step], extent, watches, Sign::Finished, now, quiet);
@@ -674,7 +809,8 @@ impl<P: Place + Sync> Tree<P> {
                 if dir.identity != identity {
                     self.given_up.insert(dir.identity);
                 }
-                (dir.identity, dir.watch, dir.unlisted) = (identity, watch, unlisted);
+                (dir.identity, dir.watch) = (identity, watch);
+                dir.unlisted = unlisted.is_some();
                 (dir.chain, dir.sources) = (chain, sources);
                 if let Some(mut subs) = subs {
                     for name in &dir.subs {
@@ -701,7 +837,7 @@ impl<P: Place + Sync> Tree<P> {
                     watch,
                     files,
                     subs: subs.unwrap_or_default(),
-                    unlisted,
+                    unlisted: unlisted.is_some(),
                 });
                 self.dirs.insert(path.clone(), dir);
             }
@@ -721,10 +857,25 @@ impl<P: Place + Sync> Tree<P> {
             Poll::Auto => self.mounts.remote(found.identity.device),
             Poll::Off | Poll::Every(_) => None,
         };
+        // Once it may be read, its attributes have changed, and that is an event; nothing tells when there is room again.
+        let failed = found
+            .unlisted
+            .filter(|kind| *kind != ErrorKind::PermissionDenied);
         let polled = match found.watch {
             Placed::Full | Placed::Unwanted => true,
-            Placed::Watched(_) | Placed::Refused | Placed::Gone => remote.is_some(),
+            Placed::Watched(_) | Placed::Refused | Placed::Gone => {
+                remote.is_some() || failed.is_some()
+            }
         };
+        if let Some(kind) = failed
+            && !self.said_failed
+        {
+            self.said_failed = true;
+            self.notes.push(format!(
+                "cannot list {}: {kind}; it is tried again and again",
+                path.display()
+            ));
+        }
         if let Some(kind) = remote
             && !self.said_remote
         {
@@ -782,11 +933,11 @@ impl<P: Place + Sync> Tree<P> {
     /// `path` may differ from what was last reported.
     fn doubt(&mut self, path: &Path, at: Instant, sign: Sign, quiet: &mut Quiet) {
         let known = match self.dirty.get(path) {
-            Some(before) => before.is_some(),
+            Some(doubt) => doubt.before.is_some(),
             None => {
                 let before = split(path)
                     .and_then(|(parent, name)| self.dirs.get(parent)?.files.get(name).copied());
-                self.dirty.insert(path.to_owned(), before);
+                self.dirty.insert(path.to_owned(), Doubt::of(before, at));
                 before.is_some()
             }
         };
@@ -818,7 +969,8 @@ impl<P: Place + Sync> Tree<P> {
             for (name, look) in dir.files {
                 let file = path.join(name);
                 quiet.seen(at, &file, Sign::Gone);
-                self.dirty.entry(file).or_insert(Some(look));
+                let doubt = self.dirty.entry(file).or_insert(Doubt::of(Some(look), at));
+                doubt.stirred = true;
             }
             stack.extend(dir.subs.iter().map(|name| path.join(name)));
             self.links.remove(&path);

@@ -72,7 +72,7 @@ pub(super) enum Extent {
 }
 
 /// Which watches a walk places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Watches {
     /// Those that are missing.
     Missing,
@@ -105,8 +105,8 @@ pub(super) struct Found {
     pub(super) watch: Placed,
     /// `None`: the same as known.
     pub(super) subs: Option<HashSet<OsString>>,
-    /// It could not be listed.
-    pub(super) unlisted: bool,
+    /// It could not be listed: everything in it is as it was, for all that is known.
+    pub(super) unlisted: Option<ErrorKind>,
     /// Its files, on the first walk.
     pub(super) files: HashMap<OsString, Look>,
     /// The files that may differ from what is known, on every other walk.
@@ -191,25 +191,20 @@ impl<P: Place + Sync> Walk<'_, P> {
         let through = is_root || self.links.contains_key(&path);
         // Opened before it is watched: opening is an event, too.
         let (opened, identity) = match open(&path, through) {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                (None, Identity::at(&path, through)?)
-            }
-            Err(_) => return None,
+            Ok((folder, identity)) => (Ok(folder), identity),
+            Err(error) if is_gone(&error) => return None,
+            Err(error) => (Err(error), Identity::at(&path, through)?),
         };
         let known = self.known.get(&path).map(Box::as_ref);
         let watch = self.watch(&path, is_root, identity, known, lane, full);
         if watch == Placed::Gone {
             return None;
         }
-        let unlisted = opened.is_none();
-        let (folder, names) = match opened {
-            Some(mut folder) => {
-                let names = list(&mut folder);
-                (Some(folder), names)
-            }
-            None => (None, Vec::new()),
+        let (mut folder, unlisted) = match opened {
+            Ok(folder) => (Some(folder), None),
+            Err(error) => (None, Some(error.kind())),
         };
+        let names = folder.as_mut().map_or_else(Vec::new, list);
         let holds = |name: &str| {
             let mut names = names.iter();
             names.any(|(other, _)| other.to_bytes() == name.as_bytes())
@@ -280,11 +275,11 @@ impl<P: Place + Sync> Walk<'_, P> {
         let same = known.is_some_and(|known| {
             known.subs.len() == subs.len() && subs.iter().all(|name| known.subs.contains(*name))
         });
-        if !same {
+        if !same && unlisted.is_none() {
             found.subs = Some(subs.into_iter().map(OsStr::to_owned).collect());
         }
         // Mostly all are still there, and a set of them would be made for nothing.
-        if let Some(files) = files_known.filter(|files| files.len() > met) {
+        if let Some(files) = files_known.filter(|files| files.len() > met && unlisted.is_none()) {
             let there: HashSet<&OsStr> = names
                 .iter()
                 .filter(|(_, kind)| *kind != Kind::Directory)
@@ -345,14 +340,22 @@ enum Kind {
     Link,
 }
 
-fn open(path: &Path, through: bool) -> std::io::Result<(Option<Folder>, Identity)> {
+fn open(path: &Path, through: bool) -> std::io::Result<(Folder, Identity)> {
     let no_link = if through { 0 } else { libc::O_NOFOLLOW };
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY | no_link)
         .open(path)?;
     let identity = Identity::of(&file.metadata()?).ok_or(ErrorKind::NotADirectory)?;
-    Ok((Some(Folder::from_fd(file.into())?), identity))
+    Ok((Folder::from_fd(file.into())?, identity))
+}
+
+/// Whether there is no directory any more. Everything else (no permission, too many open files) says nothing about that.
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+    )
 }
 
 fn list(folder: &mut Folder) -> Vec<(CString, Kind)> {
