@@ -147,6 +147,7 @@ fn tell(seen: Seen, count: &AtomicUsize) {
     let now = clock().unwrap_or_default();
     // Whoever does not read any more does not want to know.
     let _ = match seen {
+        Seen::Changes(set) if set.changes.is_empty() => Ok(()),
         Seen::Changes(set) => {
             count.fetch_add(set.changes.len(), Ordering::Relaxed);
             let first = set.changes[0].path.display();

@@ -8,7 +8,7 @@ use std::fs::{self, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
@@ -20,8 +20,8 @@ use super::fingerprint::{self, Fingerprint};
 pub(super) const CONTENT_LIMIT: u64 = 1024 * 1024;
 
 /// The kernel stamps files with a clock that ticks every 1 to 10 ms. Two writes within one tick can leave
-/// the same stamp, so a stamp is no evidence before that much time has passed since. Twice the tick, in nanoseconds.
-const CLOCK_GRAIN: i64 = 20_000_000;
+/// the same stamp, so a stamp is no evidence before that much time has passed since: twice the tick.
+pub(super) const CLOCK_GRAIN: Duration = Duration::from_millis(20);
 
 /// All that `lstat` tells about whether a file may have changed. Times are nanoseconds since 1970; they wrap around
 /// after 292 years, which equality survives.
@@ -184,7 +184,7 @@ impl Stamp {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos() as i64);
-        self.changed.wrapping_add(CLOCK_GRAIN) >= now
+        self.changed.wrapping_add(CLOCK_GRAIN.as_nanos() as i64) >= now
     }
 }
 

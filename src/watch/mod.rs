@@ -444,8 +444,13 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             ));
         }
         if lost {
-            // A folder can have come in place of another one unheard, at the same inode and within a tick of the clock.
-            self.compare_soon(now, Watches::All);
+            let crowded = self.flags.crowded.swap(false, Ordering::SeqCst);
+            let watches = if crowded {
+                Watches::All
+            } else {
+                Watches::Missing
+            };
+            self.compare_soon(now, watches);
         } else if self.flags.doubted.swap(false, Ordering::SeqCst) {
             self.compare_soon(now, Watches::Missing);
         }

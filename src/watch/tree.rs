@@ -28,6 +28,8 @@ use crate::config::Poll;
 #[derive(Debug)]
 pub(super) struct Dir {
     pub(super) identity: Identity,
+    /// Younger than the clock's grain when it was visited.
+    pub(super) is_racy: bool,
     chain: Chain,
     sources: Sources,
     pub(super) watch: Placed,
@@ -773,6 +775,9 @@ impl<P: Place + Sync> Tree<P> {
             .into_iter()
             .partition(|visit| visit.found.is_some());
         let mut links = Vec::new();
+        for visit in found.iter().chain(&gone) {
+            self.given_up.extend(&visit.missed);
+        }
         for visit in found {
             if let Some(found) = visit.found {
                 links.extend(found.links.iter().map(|name| visit.path.join(name)));
@@ -794,6 +799,7 @@ impl<P: Place + Sync> Tree<P> {
         self.polls(&path, &found);
         let Found {
             identity,
+            is_racy,
             chain,
             sources,
             watch,
@@ -809,7 +815,7 @@ impl<P: Place + Sync> Tree<P> {
                 if dir.identity != identity {
                     self.given_up.insert(dir.identity);
                 }
-                (dir.identity, dir.watch) = (identity, watch);
+                (dir.identity, dir.is_racy, dir.watch) = (identity, is_racy, watch);
                 dir.unlisted = unlisted.is_some();
                 (dir.chain, dir.sources) = (chain, sources);
                 if let Some(mut subs) = subs {
@@ -832,6 +838,7 @@ impl<P: Place + Sync> Tree<P> {
                 self.files += files.len();
                 let dir = Box::new(Dir {
                     identity,
+                    is_racy,
                     chain,
                     sources,
                     watch,

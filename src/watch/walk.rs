@@ -21,7 +21,7 @@ use nix::dir::{Dir as Folder, Type};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
 
-use super::file::Look;
+use super::file::{CLOCK_GRAIN, Look};
 use super::filter::{Chain, Entry, Filter, Sources};
 use super::hints::{Lane, Place, Placed};
 use super::quiet::Sign;
@@ -49,6 +49,17 @@ impl Identity {
             fs::symlink_metadata(path)
         };
         Identity::of(&found.ok()?)
+    }
+
+    /// Whether another directory may come to bear the same one: whoever is made at the same inode within the same tick of
+    /// the clock. One that has been there for longer cannot be taken for its successor.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "file times are wall-clock times; compared with nothing else"
+    )]
+    pub(super) fn is_racy(&self) -> bool {
+        self.born
+            .is_none_or(|born| born + CLOCK_GRAIN >= SystemTime::now())
     }
 
     fn of(found: &Metadata) -> Option<Identity> {
@@ -94,12 +105,16 @@ pub(super) struct Visit {
     pub(super) path: PathBuf,
     /// `None`: it is no directory any more.
     pub(super) found: Option<Found>,
+    /// What bore its name for a moment meanwhile: watches of these may have been given up with it.
+    pub(super) missed: Vec<Identity>,
 }
 
 /// A directory as it is now.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) identity: Identity,
+    /// As [`Identity::is_racy`] was when it was visited.
+    pub(super) is_racy: bool,
     pub(super) chain: Chain,
     pub(super) sources: Sources,
     pub(super) watch: Placed,
@@ -175,8 +190,13 @@ impl<P: Place + Sync> Walk<'_, P> {
 
     fn visit(&self, step: Step, lane: Lane, full: &AtomicBool, below: &mut Vec<Step>) -> Visit {
         let path = step.path.clone();
-        let found = self.find(step, lane, full, below);
-        Visit { path, found }
+        let mut missed = Vec::new();
+        let found = self.find(step, lane, full, below, &mut missed);
+        Visit {
+            path,
+            found,
+            missed,
+        }
     }
 
     fn find(
@@ -185,21 +205,40 @@ impl<P: Place + Sync> Walk<'_, P> {
         lane: Lane,
         full: &AtomicBool,
         below: &mut Vec<Step>,
+        missed: &mut Vec<Identity>,
     ) -> Option<Found> {
         let Step { path, above, entry } = step;
         let is_root = self.roots.contains(path.as_path());
         let through = is_root || self.links.contains_key(&path);
-        // Opened before it is watched: opening is an event, too.
-        let (opened, identity) = match open(&path, through) {
-            Ok((folder, identity)) => (Ok(folder), identity),
-            Err(error) if is_gone(&error) => return None,
-            Err(error) => (Err(error), Identity::at(&path, through)?),
-        };
         let known = self.known.get(&path).map(Box::as_ref);
-        let watch = self.watch(&path, is_root, identity, known, lane, full);
-        if watch == Placed::Gone {
-            return None;
-        }
+        let (opened, identity, watch) = loop {
+            // Opened before it is watched: opening is an event, too.
+            let (opened, identity) = match open(&path, through) {
+                Ok((folder, identity)) => (Ok(folder), identity),
+                Err(error) if is_gone(&error) => return None,
+                Err(error) => (Err(error), Identity::at(&path, through)?),
+            };
+            let watch = self.watch(&path, is_root, identity, known, lane, full);
+            let is_old = known.is_some_and(|known| self.trusts(known, identity));
+            match watch {
+                _ if is_old => {}
+                Placed::Gone => return None,
+                // A watch is placed by name, and what bears the name may have been replaced since it was opened.
+                Placed::Watched(lane) => match Identity::at(&path, through) {
+                    Some(now) if now == identity => {}
+                    now => {
+                        missed.extend([Some(identity), now].into_iter().flatten());
+                        if let Some(place) = self.place {
+                            place.unwatch(&path, lane);
+                        }
+                        continue;
+                    }
+                },
+                Placed::Full | Placed::Refused | Placed::Unwanted => {}
+            }
+            break (opened, identity, watch);
+        };
+        let is_racy = identity.is_racy();
         let (mut folder, unlisted) = match opened {
             Ok(folder) => (Some(folder), None),
             Err(error) => (None, Some(error.kind())),
@@ -212,6 +251,7 @@ impl<P: Place + Sync> Walk<'_, P> {
         let (chain, sources) = self.filter.enter(&above, &path, entry, holds);
         let mut found = Found {
             identity,
+            is_racy,
             chain,
             sources,
             watch,
@@ -296,6 +336,14 @@ impl<P: Place + Sync> Walk<'_, P> {
         Some(found)
     }
 
+    /// Whether the watch of a directory is taken to be there still, on just this one.
+    fn trusts(&self, known: &Dir, identity: Identity) -> bool {
+        self.watches == Watches::Missing
+            && matches!(known.watch, Placed::Watched(_))
+            && known.identity == identity
+            && !known.is_racy
+    }
+
     /// Has the directory watched, unless it is already.
     fn watch(
         &self,
@@ -316,7 +364,7 @@ impl<P: Place + Sync> Walk<'_, P> {
             lane = its;
             if known.identity != identity {
                 place.unwatch(path, lane);
-            } else if self.watches == Watches::Missing {
+            } else if self.trusts(known, identity) {
                 return known.watch;
             }
         }
