@@ -11,6 +11,7 @@
 //! | 2 plan | [`rules`], [`readers`] | changed paths become a plan: which rules, and what it means for the server |
 //! | 3 decide | [`supervisor`] | facts become orders; all policy, pure |
 //! | 4 build | [`process`], [`outputs`] | a guardian process runs commands; what they wrote is read |
+//! |   | [`diagnostics`] | what rules print becomes problems: file, line, column |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
 //! | 6 show | [`plain`] | reports become lines |
 //!
@@ -27,6 +28,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod diagnostics;
 pub mod event_loop;
 pub mod gaps;
 pub mod keys;

@@ -16,6 +16,7 @@ use super::{
     Address, Command, Config, Hot, HotMode, Listen, OnFailure, Origin, Poll, Problems, Ready,
     ReadyBy, Restart, Rule, Server, Stop, Watch, relative,
 };
+use crate::diagnostics::{Pattern, PatternBase, Severity};
 use crate::supervisor::plan::Then;
 
 /// The config as a commented `devwatch.toml`; what is as by default is left out.
@@ -94,10 +95,28 @@ pub(super) fn body(config: &Config, comments: bool) -> String {
     for (index, rule) in config.rules.iter().enumerate() {
         parts.push(self::rule(config, rule, index, comments));
     }
+    parts.extend(config.patterns.iter().map(pattern));
     if let Some(server) = &config.server {
         parts.push(self::server(config, server, comments));
     }
     parts.join("\n")
+}
+
+fn pattern(pattern: &Pattern) -> String {
+    let mut text = String::from("[[problem]]\n");
+    if let Some(name) = &pattern.name {
+        key(&mut text, "name", string(name));
+    }
+    key(&mut text, "pattern", string(pattern.expression()));
+    if pattern.severity != Severity::Error {
+        key(&mut text, "severity", string(pattern.severity.word()));
+    }
+    match &pattern.base {
+        PatternBase::Cwd => {}
+        PatternBase::Root => key(&mut text, "base", string("root")),
+        PatternBase::Folder(folder) => key(&mut text, "base", string(&folder.to_string_lossy())),
+    }
+    text
 }
 
 fn watch(watch: &Watch) -> String {
@@ -182,7 +201,10 @@ fn rule(config: &Config, rule: &Rule, index: usize, comments: bool) -> String {
     match &rule.problems {
         Problems::Auto => {}
         Problems::Off => key(&mut text, "problems", string("off")),
-        Problems::Named(name) => key(&mut text, "problems", string(name)),
+        Problems::Named(names) => match &names[..] {
+            [name] => key(&mut text, "problems", string(name)),
+            names => key(&mut text, "problems", array(names)),
+        },
     }
     text
 }
@@ -572,6 +594,25 @@ problems = "off"
 [[rule]]
 files = ["y"]
 then = "nothing"
+[[rule]]
+files = ["z"]
+run = ["z"]
+problems = ["go", "my tool"]
+[[rule]]
+files = ["w"]
+run = ["w"]
+problems = "gnu"
+[[problem]]
+pattern = '^(?<file>.+?)@(?<line>\d+)'
+[[problem]]
+name = "my tool"
+pattern = '"(?<file>.+)", line (?<line>\d+): (?<message>.*)'
+severity = "warning"
+base = "root"
+[[problem]]
+pattern = '(?<file>.+)#(?<line>\d+)'
+severity = "info"
+base = "/src of it"
 [server]
 run = ["./x", "-v"]
 listen = [":80", "grpc://[::1]:0", "unix:run/a.sock", "b://unix:/run/b.sock"]

@@ -21,6 +21,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use regex::Regex;
 
+use crate::diagnostics::{Base, Kind, Pattern, Recipe};
 use crate::restart::contract::{self, Contract};
 pub use crate::supervisor::event::HotMode;
 use crate::supervisor::plan::{RuleId, Then};
@@ -40,6 +41,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// `[server]`; without it devwatch runs rules as a task.
     pub server: Option<Server>,
+    /// `[[problem]]`: own ways to read problems, in the order of the file.
+    pub patterns: Vec<Pattern>,
 }
 
 /// Where a [`Config`] came from.
@@ -113,13 +116,13 @@ pub struct Rule {
 /// `problems`: the reader of a rule's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Problems {
-    /// Recognised from the command.
+    /// Recognised from the command, else from the lines; every `[[problem]]` is tried first.
     #[default]
     Auto,
     /// None.
     Off,
-    /// A reader by name: "cargo", "go", "tsc", "eslint", "gnu", "python".
-    Named(String),
+    /// Exactly these, by name: those of [`Kind`], and of `[[problem]]`.
+    Named(Vec<String>),
 }
 
 /// `run`: what to execute.
@@ -244,6 +247,30 @@ pub enum OnFailure {
 }
 
 impl Config {
+    /// How what `rule` prints is read; None where it runs nothing, or is not to be read.
+    pub fn recipe(&self, rule: &Rule) -> Option<Recipe> {
+        let argv = rule.run.as_ref()?.argv();
+        let base = Base {
+            cwd: rule.cwd.clone(),
+            root: self.root.clone(),
+        };
+        match &rule.problems {
+            Problems::Off => None,
+            Problems::Auto => Some(Recipe::auto(&argv, &self.patterns, base)),
+            Problems::Named(names) => {
+                let kinds: Vec<Kind> = names.iter().filter_map(|name| Kind::named(name)).collect();
+                let named = |pattern: &&Pattern| {
+                    pattern
+                        .name
+                        .as_ref()
+                        .is_some_and(|name| names.contains(name))
+                };
+                let own: Vec<Pattern> = self.patterns.iter().filter(named).cloned().collect();
+                Some(Recipe::named(&kinds, &own, &argv, base))
+            }
+        }
+    }
+
     /// `path` as an absolute path: below the root where it is relative, without `.` and `..`.
     pub fn absolute(&self, path: &Path) -> PathBuf {
         resolve(&self.root, path)
@@ -586,6 +613,7 @@ mod tests {
             watch: Watch::default(),
             rules,
             server,
+            patterns: Vec::new(),
         }
     }
 

@@ -20,10 +20,11 @@ use super::{
     Address, Command, Config, Globs, Hot, HotMode, Listen, OnFailure, Origin, Poll, Problems,
     Ready, ReadyBy, Restart, Rule, Server, Stop, Watch, resolve,
 };
+use crate::diagnostics::{BadPattern, Kind, Pattern, PatternBase, Severity};
 use crate::restart::contract;
 use crate::supervisor::plan::Then;
 
-const TOP_KEYS: &[&str] = &["version", "watch", "rule", "server"];
+const TOP_KEYS: &[&str] = &["version", "watch", "rule", "server", "problem"];
 const WATCH_KEYS: &[&str] = &["ignore", "debounce", "max_wait", "poll", "follow_symlinks"];
 const RULE_KEYS: &[&str] = &[
     "name", "files", "run", "outputs", "then", "env", "cwd", "timeout", "problems",
@@ -42,9 +43,7 @@ const HOT_KEYS: &[&str] = &[
     "on_failure",
 ];
 
-const PROBLEM_READERS: &[&str] = &[
-    "auto", "off", "cargo", "go", "tsc", "eslint", "gnu", "python",
-];
+const PROBLEM_KEYS: &[&str] = &["name", "pattern", "severity", "base"];
 
 /// The place of the topmost keys; left out of messages.
 const THE_FILE: &str = "the file";
@@ -55,6 +54,10 @@ const CALLED_OTHERWISE: &[(&str, &str)] = &[
     ("build", "rule"),
     ("task", "rule"),
     ("rules", "rule"),
+    ("problems", "problem"),
+    ("problem_matcher", "problem"),
+    ("regexp", "pattern"),
+    ("regex", "pattern"),
     ("cmd", "run"),
     ("command", "run"),
     ("bin", "run"),
@@ -110,7 +113,12 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
         warnings: Vec::new(),
         globs: Vec::new(),
     };
-    let (watch, rules, server) = walk.document(document.get_ref());
+    let Document {
+        watch,
+        rules,
+        server,
+        patterns,
+    } = walk.document(document.get_ref());
 
     // Behind the first syntax error the document is a guess, so only what ends before it is reported as well.
     let sure_until = syntax
@@ -146,6 +154,7 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
         watch,
         rules,
         server,
+        patterns,
     });
     Parsed {
         config,
@@ -153,6 +162,14 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
         warnings: walk.warnings,
         globs: walk.globs,
     }
+}
+
+/// What the tables say.
+struct Document {
+    watch: Watch,
+    rules: Vec<Rule>,
+    server: Option<Server>,
+    patterns: Vec<Pattern>,
 }
 
 struct Walk<'t> {
@@ -190,7 +207,7 @@ fn entry<'v>(table: &'v DeTable<'v>, place: &'v str, key: &'v str) -> Option<Ent
 }
 
 impl Walk<'_> {
-    fn document(&mut self, table: &DeTable<'_>) -> (Watch, Vec<Rule>, Option<Server>) {
+    fn document(&mut self, table: &DeTable<'_>) -> Document {
         let place = THE_FILE;
         self.only(table, place, TOP_KEYS);
         if let Some(entry) = entry(table, place, "version")
@@ -205,7 +222,10 @@ impl Walk<'_> {
         }
         let watch =
             entry(table, place, "watch").map_or_else(Watch::default, |entry| self.watch(entry));
-        let rules = entry(table, place, "rule").map_or_else(Vec::new, |entry| self.rules(entry));
+        let patterns =
+            entry(table, place, "problem").map_or_else(Vec::new, |entry| self.patterns(entry));
+        let rules =
+            entry(table, place, "rule").map_or_else(Vec::new, |entry| self.rules(entry, &patterns));
         let server = entry(table, place, "server").and_then(|entry| self.server(entry));
         if !table.contains_key("rule") && !table.contains_key("server") {
             self.absent(0..0, "nothing to do: neither [[rule]] nor [server]")
@@ -222,7 +242,15 @@ impl Walk<'_> {
                 item.help("[[rule]] with files = [\"src/**\"] restarts it on every change there"),
             );
         }
-        (watch, rules, server)
+        Document {
+            watch,
+            rules,
+            server,
+            patterns: patterns
+                .into_iter()
+                .filter_map(|known| known.pattern)
+                .collect(),
+        }
     }
 
     fn watch(&mut self, entry: Entry<'_>) -> Watch {
@@ -283,7 +311,7 @@ impl Walk<'_> {
         watch
     }
 
-    fn rules(&mut self, entry: Entry<'_>) -> Vec<Rule> {
+    fn rules(&mut self, entry: Entry<'_>, patterns: &[Known]) -> Vec<Rule> {
         let Some(elements) = entry.value.get_ref().as_array() else {
             if entry.value.get_ref().is_table() {
                 self.error(entry.span(), "rules are a list")
@@ -309,7 +337,7 @@ impl Walk<'_> {
                 Some(name) => format!("rule {name:?}"),
                 None => default_name.clone(),
             };
-            let rule = self.rule(table, &place, index, element.span(), default_name);
+            let rule = self.rule(table, &place, index, element.span(), default_name, patterns);
             if let Some(earlier) = rules.iter().find(|earlier| earlier.name == rule.name) {
                 let span = table.get("name").map_or(element.span(), Spanned::span);
                 let line = earlier.line;
@@ -328,6 +356,7 @@ impl Walk<'_> {
         index: usize,
         at: Range<usize>,
         name: String,
+        patterns: &[Known],
     ) -> Rule {
         self.only(table, place, RULE_KEYS);
         let mut rule = Rule::new(name, Globs::default(), self.root);
@@ -364,13 +393,7 @@ impl Walk<'_> {
         rule.cwd = self.cwd(table, place);
         rule.timeout = self.positive_duration(table, place, "timeout");
         if let Some(entry) = entry(table, place, "problems") {
-            let words: Vec<(&str, &str)> =
-                PROBLEM_READERS.iter().map(|name| (*name, *name)).collect();
-            rule.problems = match self.word(entry, &words) {
-                None | Some("auto") => Problems::Auto,
-                Some("off") => Problems::Off,
-                Some(name) => Problems::Named(name.to_string()),
-            };
+            rule.problems = self.problems(entry, patterns);
         }
         if !table.contains_key("run") {
             for key in ["outputs", "env", "cwd", "timeout", "problems"] {
@@ -383,6 +406,179 @@ impl Walk<'_> {
             }
         }
         rule
+    }
+
+    /// `problems`: "auto", "off", or the names of readers, one or several.
+    fn problems(&mut self, entry: Entry<'_>, patterns: &[Known]) -> Problems {
+        let own = patterns.iter().filter_map(|known| known.name.as_deref());
+        let kinds = Kind::ALL.into_iter().map(|kind| -> &str { kind.name() });
+        let names: Vec<&str> = kinds.chain(own).collect();
+        let words: Vec<&str> = ["auto", "off"]
+            .into_iter()
+            .chain(names.iter().copied())
+            .collect();
+        let is_list = entry.value.get_ref().is_array();
+        let mut named: Vec<String> = Vec::new();
+        for (name, span) in self.one_or_more(entry, "a name or a list of names", "go") {
+            match name.as_str() {
+                "auto" if !is_list => return Problems::Auto,
+                "off" if !is_list => return Problems::Off,
+                "auto" | "off" => {
+                    self.error(span, format!("{name:?} in {} stands alone", entry.name()))
+                        .label(format!("write problems = {name:?}"));
+                }
+                known if names.contains(&known) => named.push(name),
+                _ => self.unknown_word(&entry, span, &name, if is_list { &names } else { &words }),
+            }
+        }
+        if is_list
+            && entry
+                .value
+                .get_ref()
+                .as_array()
+                .is_some_and(|list| list.is_empty())
+        {
+            self.error(entry.span(), format!("{} is empty", entry.name()))
+                .label("write \"off\" to read nothing");
+        }
+        match named.is_empty() {
+            true => Problems::Auto,
+            false => Problems::Named(named),
+        }
+    }
+
+    /// `[[problem]]`.
+    fn patterns(&mut self, entry: Entry<'_>) -> Vec<Known> {
+        let Some(elements) = entry.value.get_ref().as_array() else {
+            self.wrong(entry, "a list of tables")
+                .label("write [[problem]]");
+            return Vec::new();
+        };
+        let mut all: Vec<Known> = Vec::new();
+        for (index, element) in elements.iter().enumerate() {
+            let Some(table) = element.get_ref().as_table() else {
+                let what = kind(element.get_ref());
+                self.error(element.span(), format!("a problem is a table, not {what}"))
+                    .label("write [[problem]]");
+                continue;
+            };
+            let place = match table.get("name").and_then(|name| name.get_ref().as_str()) {
+                Some(name) => format!("problem {name:?}"),
+                None => format!("problem-{}", index + 1),
+            };
+            let known = self.pattern(table, &place, element.span(), &all);
+            all.push(known);
+        }
+        all
+    }
+
+    fn pattern(
+        &mut self,
+        table: &DeTable<'_>,
+        place: &str,
+        at: Range<usize>,
+        earlier: &[Known],
+    ) -> Known {
+        self.only(table, place, PROBLEM_KEYS);
+        let mut name = None;
+        if let Some(entry) = entry(table, place, "name")
+            && let Some(text) = self.string(entry, "a string")
+        {
+            if text.is_empty() || text.chars().any(char::is_control) {
+                self.error(entry.span(), "a problem's name is one line, and not empty");
+            } else if Kind::named(text).is_some() || ["auto", "off"].contains(&text) {
+                self.error(entry.span(), format!("{text:?} already means something"))
+                    .label("choose another name");
+            } else if earlier
+                .iter()
+                .any(|known| known.name.as_deref() == Some(text))
+            {
+                self.error(entry.span(), format!("two problems are named {text:?}"));
+            }
+            name = Some(text.to_string());
+        }
+        let severity = entry(table, place, "severity").and_then(|entry| {
+            let all = [Severity::Error, Severity::Warning, Severity::Info];
+            self.word(entry, &all.map(|severity| (severity.word(), severity)))
+        });
+        let base = entry(table, place, "base")
+            .map_or_else(PatternBase::default, |entry| self.pattern_base(entry));
+        let pattern = match entry(table, place, "pattern") {
+            Some(entry) => self.expression(entry),
+            None => {
+                self.absent(at, format!("{place} has no `pattern`"))
+                    .label("add pattern = '^(?<file>.+?):(?<line>\\d+): (?<message>.*)$'");
+                None
+            }
+        };
+        let pattern = pattern.map(|mut pattern| {
+            pattern.name.clone_from(&name);
+            pattern.severity = severity.unwrap_or(pattern.severity);
+            pattern.base = base;
+            pattern
+        });
+        Known { name, pattern }
+    }
+
+    fn expression(&mut self, entry: Entry<'_>) -> Option<Pattern> {
+        let text = self.string(entry, "a regular expression")?;
+        let name = entry.name();
+        let bad = match Pattern::new(text) {
+            Ok(pattern) => return Some(pattern),
+            Err(bad) => bad,
+        };
+        match bad {
+            BadPattern::Syntax(why) => {
+                self.error(
+                    entry.span(),
+                    format!("{name} is no regular expression: {why}"),
+                );
+            }
+            BadPattern::Without(group) => {
+                let example = match group {
+                    "file" => "(?<file>.+?)",
+                    _ => r"(?<line>\d+)",
+                };
+                self.error(entry.span(), format!("{name} has no group \"{group}\""))
+                    .label(format!("write {example} where it stands"));
+            }
+            BadPattern::Unknown(group) => {
+                let near = nearest(&group, Pattern::GROUPS);
+                let help = format!("groups: {}", Pattern::GROUPS.join(", "));
+                let item = self
+                    .error(
+                        entry.span(),
+                        format!("{name} has an unknown group {group:?}"),
+                    )
+                    .help(help);
+                if let Some(near) = near {
+                    item.label(format!("did you mean {near:?}?"));
+                }
+            }
+        }
+        None
+    }
+
+    /// `base`: "cwd", "root", or an absolute path.
+    fn pattern_base(&mut self, entry: Entry<'_>) -> PatternBase {
+        let expected = "\"cwd\", \"root\" or an absolute path";
+        match self.string(entry, expected) {
+            None | Some("cwd") => PatternBase::Cwd,
+            Some("root") => PatternBase::Root,
+            Some(path) if path.starts_with('/') && self.is_path(path, entry.span(), entry) => {
+                PatternBase::Folder(resolve(self.root, Path::new(path)))
+            }
+            Some(path) => {
+                if !path.starts_with('/') {
+                    self.error(
+                        entry.span(),
+                        format!("unknown value {path:?} of {}", entry.name()),
+                    )
+                    .label(format!("use {expected}"));
+                }
+                PatternBase::Cwd
+            }
+        }
     }
 
     fn server(&mut self, entry: Entry<'_>) -> Option<Server> {
@@ -901,17 +1097,23 @@ impl Walk<'_> {
         if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*meaning);
         }
-        let near = nearest(text, words.iter().map(|(word, _)| *word))
-            .map(|near| format!("did you mean {near:?}?"));
-        let item = self.error(
-            entry.span(),
-            format!("unknown value {text:?} of {}", entry.name()),
-        );
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.unknown_word(&entry, entry.span(), text, &names);
+        None
+    }
+
+    /// Reports that `text` is none of `words`.
+    fn unknown_word(&mut self, entry: &Entry<'_>, span: Range<usize>, text: &str, words: &[&str]) {
+        let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+        let all = quoted.join(", ");
+        let near = nearest(text, words.iter().copied());
+        let item = self.error(span, format!("unknown value {text:?} of {}", entry.name()));
         match near {
-            Some(near) => item.label(near).help(format!("one of {all}")),
+            Some(near) => item
+                .label(format!("did you mean {near:?}?"))
+                .help(format!("one of {all}")),
             None => item.label(format!("use one of {all}")),
         };
-        None
     }
 
     fn string<'v>(&mut self, entry: Entry<'v>, expected: &str) -> Option<&'v str> {
@@ -1055,6 +1257,12 @@ impl Walk<'_> {
         let (_, item) = self.found.last_mut().expect("pushed above");
         Found(item)
     }
+}
+
+/// One `[[problem]]`, even if its pattern is wrong: a rule may name it all the same.
+struct Known {
+    name: Option<String>,
+    pattern: Option<Pattern>,
 }
 
 /// The finding that was reported last, to be said more about.
@@ -1242,7 +1450,7 @@ on_failure = "cold"
                 "go build -o .devwatch/bin/api ./cmd/api".into()
             ))
         );
-        assert_eq!(build.problems, Problems::Named("go".into()));
+        assert_eq!(build.problems, Problems::Named(vec!["go".into()]));
         assert_eq!(build.env["CGO_ENABLED"], "0");
         assert_eq!(build.cwd, Path::new("/work/app/sub"));
         assert_eq!(build.timeout, Some(Duration::from_secs(120)));
@@ -1499,7 +1707,7 @@ cwd = ""
                 devwatch.toml:9:9: error: `files` in rule-3 only excludes; add a glob without `!`, such as "**/*"
                 devwatch.toml:10:7: error: `run` in rule-3 is empty; write ["program", "argument"]
                 devwatch.toml:11:11: error: `timeout` in rule-3 must be longer than 0
-                devwatch.toml:12:12: error: unknown value "rustc" of `problems` in rule-3; use one of "auto", "off", "cargo", "go", "tsc", "eslint", "gnu", "python"
+                devwatch.toml:12:12: error: unknown value "rustc" of `problems` in rule-3; use one of "auto", "off", "cargo", "go", "tsc", "eslint", "gnu", "python", "node", "javac"
                 devwatch.toml:13:8: error: unknown value "hot" of `then` in rule-3; use one of "restart", "cold", "reload", "nothing"
                 devwatch.toml:15:11: error: bad glob "/src/**" in `files` in rule-4: globs are relative to the root and never begin with "/"
                 devwatch.toml:15:24: error: bad glob "a/../b" in `files` in rule-4: ".." can only stand at the beginning

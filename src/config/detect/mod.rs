@@ -116,6 +116,7 @@ pub fn from_command(root: &Path, argv: Vec<String>) -> Config {
         watch: Watch::default(),
         rules: vec![rule],
         server: Some(server),
+        patterns: Vec::new(),
         root,
     }
 }
@@ -369,6 +370,7 @@ fn detect_with(
                     watch: Watch::default(),
                     rules: answer.rules,
                     server: Some(answer.server),
+                    patterns: Vec::new(),
                 },
             })),
             Err(not_enough) => seen.push(not_enough),
