@@ -494,8 +494,9 @@ impl Walk<'_> {
                 .any(|known| known.name.as_deref() == Some(text))
             {
                 self.error(entry.span(), format!("two problems are named {text:?}"));
+            } else {
+                name = Some(text.to_string());
             }
-            name = Some(text.to_string());
         }
         let severity = entry(table, place, "severity").and_then(|entry| {
             let all = [Severity::Error, Severity::Warning, Severity::Info];
@@ -1716,6 +1717,144 @@ cwd = ""
                 devwatch.toml:18:8: error: two rules are named "rule-1"; the first stands in line 2
                 devwatch.toml:20:1: error: `cwd` means nothing in rule "rule-1" without `run`; add `run`, or leave it out
                 devwatch.toml:20:7: error: "" in `cwd` in rule "rule-1" is no path
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_rule_is_read_by_what_it_names() {
+        let config = good(
+            r#"
+[[problem]]
+name = "protoc"
+pattern = '^(?<file>.+?):(?<line>\d+): (?<message>.*)$'
+severity = "warning"
+base = "root"
+[[problem]]
+pattern = '(?<file>.+)@(?<line>\d+)'
+base = "/src/../gen"
+[[rule]]
+files = ["a"]
+run = ["a"]
+problems = ["go", "protoc"]
+[[rule]]
+files = ["b"]
+run = ["b"]
+problems = "protoc"
+[[rule]]
+files = ["c"]
+run = ["c"]
+problems = "off"
+[[rule]]
+files = ["d"]
+run = ["d"]
+[[rule]]
+files = ["e"]
+"#,
+        );
+        let [named, nameless] = &config.patterns[..] else {
+            panic!("two patterns")
+        };
+        assert_eq!(named.name.as_deref(), Some("protoc"));
+        assert_eq!(named.severity, Severity::Warning);
+        assert_eq!(named.base, PatternBase::Root);
+        assert_eq!(nameless.name, None);
+        assert_eq!(nameless.severity, Severity::Error);
+        assert_eq!(nameless.base, PatternBase::Folder("/gen".into()));
+        let names = |names: &[&str]| Problems::Named(names.iter().map(|n| n.to_string()).collect());
+        let read: Vec<&Problems> = config.rules.iter().map(|rule| &rule.problems).collect();
+        assert_eq!(*read[0], names(&["go", "protoc"]));
+        assert_eq!(*read[1], names(&["protoc"]));
+        assert_eq!((read[2], read[3]), (&Problems::Off, &Problems::Auto));
+        let recipes: Vec<bool> = config
+            .rules
+            .iter()
+            .map(|rule| config.recipe(rule).is_some())
+            .collect();
+        assert_eq!(recipes, [true, true, false, true, false]);
+    }
+
+    #[test]
+    fn problems_are_checked() {
+        check_lines(
+            r#"
+[[problem]]
+[[problem]]
+name = "go"
+pattern = "("
+severity = "bad"
+base = "src"
+[[problem]]
+name = "mine"
+pattern = "(?<path>x)(?<line>1)"
+regexp = "x"
+[[problem]]
+name = "mine"
+pattern = '(?<line>\d+)'
+base = "~/x"
+[[problem]]
+name = ""
+pattern = '(?<file>.+)'
+severity = "warn"
+[[rule]]
+files = ["x"]
+run = ["x"]
+problems = "gnuu"
+[[rule]]
+files = ["x"]
+run = ["x"]
+problems = ["mine", "auto", "rustc", 3]
+[[rule]]
+files = ["x"]
+run = ["x"]
+problems = []
+[[rule]]
+files = ["x"]
+run = ["x"]
+problems = true
+"#,
+            expect![[r#"
+                devwatch.toml:2:1: error: problem-1 has no `pattern`; add pattern = '^(?<file>.+?):(?<line>\d+): (?<message>.*)$'
+                devwatch.toml:4:8: error: "go" already means something; choose another name
+                devwatch.toml:5:11: error: `pattern` in problem "go" is no regular expression: unclosed group
+                devwatch.toml:6:12: error: unknown value "bad" of `severity` in problem "go"; use one of "error", "warning", "info"
+                devwatch.toml:7:8: error: unknown value "src" of `base` in problem "go"; use "cwd", "root" or an absolute path
+                devwatch.toml:10:11: error: `pattern` in problem "mine" has an unknown group "path"
+                devwatch.toml:11:1: error: unknown key `regexp` in problem "mine"; did you mean `pattern`?
+                devwatch.toml:13:8: error: two problems are named "mine"
+                devwatch.toml:14:11: error: `pattern` in problem "mine" has no group "file"; write (?<file>.+?) where it stands
+                devwatch.toml:15:8: error: unknown value "~/x" of `base` in problem "mine"; use "cwd", "root" or an absolute path
+                devwatch.toml:17:8: error: a problem's name is one line, and not empty
+                devwatch.toml:18:11: error: `pattern` in problem "" has no group "line"; write (?<line>\d+) where it stands
+                devwatch.toml:19:12: error: unknown value "warn" of `severity` in problem ""; use one of "error", "warning", "info"
+                devwatch.toml:23:12: error: unknown value "gnuu" of `problems` in rule-1; did you mean "gnu"?
+                devwatch.toml:27:21: error: "auto" in `problems` in rule-2 stands alone; write problems = "auto"
+                devwatch.toml:27:29: error: unknown value "rustc" of `problems` in rule-2; use one of "cargo", "go", "tsc", "eslint", "gnu", "python", "node", "javac", "mine"
+                devwatch.toml:27:38: error: an integer in `problems` in rule-2 is not a string
+                devwatch.toml:31:12: error: `problems` in rule-3 is empty; write "off" to read nothing
+                devwatch.toml:35:12: error: `problems` in rule-4 is a boolean, not a name or a list of names; write ["go"]
+            "#]],
+        );
+        check(
+            "problem = 3\n[server]\nrun = 'x'",
+            expect![[r#"
+            error: `problem` is an integer, not a list of tables
+             --> devwatch.toml:1:11
+              |
+            1 | problem = 3
+              |           ^ write [[problem]]
+        "#]],
+        );
+        check(
+            "[[problem]]\npattern = '(?<file>.+):(?<ligne>\\d+)'\n[server]\nrun = 'x'\n[[rule]]\nfiles = ['x']",
+            expect![[r#"
+                error: `pattern` in problem-1 has an unknown group "ligne"
+                 --> devwatch.toml:2:11
+                  |
+                2 | pattern = '(?<file>.+):(?<ligne>\d+)'
+                  |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^ did you mean "line"?
+                  |
+                help: groups: file, line, col, end_line, end_col, severity, message, code
             "#]],
         );
     }

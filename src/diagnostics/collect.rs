@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
-use super::{Base, Files, Found, From, MOST_PROBLEMS, Problem, Problems, Severity, Sink};
+use super::{Base, Files, Found, From, MOST_PROBLEMS, Problem, Problems, Severity, Sink, join};
 
 pub(super) struct Collector {
     base: Base,
@@ -40,7 +40,7 @@ impl Collector {
     /// make, or whoever says so, is now in `folder`.
     pub(super) fn enter(&mut self, folder: &str) {
         if self.folders.len() - self.named < MOST_FOLDERS {
-            self.folders.push(PathBuf::from(folder));
+            self.folders.push(join(&self.base.cwd, Path::new(folder)));
         }
         self.looked_up.clear();
     }

@@ -123,13 +123,13 @@ impl Go {
     /// Whether a line is one that `go test` prints around or in a test.
     fn in_tests(&mut self, line: &str, sink: &mut dyn Sink) -> bool {
         let tests = &mut self.tests;
-        if let Some(event) = line.strip_prefix("=== ") {
-            if let Some((what, name)) = event.split_once(' ')
-                && ["RUN", "CONT", "NAME"].contains(&what)
-            {
-                tests.current = Some((clipped(name.trim(), LONGEST_NAME).to_owned(), false));
-                tests.goes_on = false;
-            }
+        if let Some((what, name)) = line
+            .strip_prefix("=== ")
+            .and_then(|event| event.split_once(' '))
+            && ["RUN", "CONT", "NAME", "PAUSE"].contains(&what)
+        {
+            tests.current = Some((clipped(name.trim(), LONGEST_NAME).to_owned(), false));
+            tests.goes_on = false;
             return true;
         }
         if let Some(verdict) = line.trim_start().strip_prefix("--- ") {

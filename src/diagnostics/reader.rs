@@ -68,7 +68,7 @@ impl Reader {
         };
         self.shown.clear();
         let untouched = !self.json.lines && !self.json.files;
-        self.feed(at, &mut |feed, out| feed.push(bytes, out));
+        self.feed(at, Some(bytes));
         match untouched {
             true => bytes,
             false => &self.shown,
@@ -79,7 +79,7 @@ impl Reader {
     pub fn finish(mut self) -> (Vec<u8>, Problems) {
         self.shown.clear();
         for at in [0, 1] {
-            self.feed(at, &mut |feed, out| feed.end(out));
+            self.feed(at, None);
             for parser in &mut self.lines[at].0 {
                 parser.end(&mut self.collector);
             }
@@ -98,8 +98,8 @@ impl Reader {
             + self.shown.capacity()
     }
 
-    /// Lets one of the feeds work, and takes what comes out of it.
-    fn feed(&mut self, at: usize, work: &mut dyn FnMut(&mut Feed, &mut dyn FnMut(Piece<'_>))) {
+    /// Gives one of the feeds its next bytes, or its end, and takes what comes out of it.
+    fn feed(&mut self, at: usize, bytes: Option<&[u8]>) {
         let Reader {
             feeds,
             lines,
@@ -110,7 +110,7 @@ impl Reader {
             kinds,
         } = self;
         let copies = json.lines || json.files;
-        work(&mut feeds[at], &mut |piece| match piece {
+        let mut take = |piece: Piece<'_>| match piece {
             Piece::Show(bytes) if copies => shown.extend(bytes),
             Piece::Show(_) => {}
             Piece::Line(bytes) => lines[at].line(bytes, collector),
@@ -118,7 +118,11 @@ impl Reader {
                 Some(text) => shown.extend(text.as_bytes()),
                 None => shown.extend(bytes),
             },
-        });
+        };
+        match bytes {
+            Some(bytes) => feeds[at].push(bytes, &mut take),
+            None => feeds[at].end(&mut take),
+        }
     }
 }
 

@@ -42,6 +42,7 @@ fn place(problem: &Problem, always_column: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
+    use regex::Regex;
 
     use super::*;
     use crate::diagnostics::Severity;
@@ -105,6 +106,33 @@ mod tests {
             /a\nb:31:9: error: x\n\u{1b}[2Jdevwatch: build 9 end ok\u{202e} [a: b\r]
             /a\nb:31:9: error: x\n\u{1b}[2Jdevwatch: build 9 end ok\u{202e}"#]],
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_editor_reads_the_same_out_of_a_line(
+            message in "\\PC{1,30}",
+            code in proptest::option::of("[-A-Za-z0-9/@]{1,10}"),
+            column in proptest::option::of(1..500u32),
+        ) {
+            // What VS Code is told to look for, and what it makes of the groups.
+            let pattern = Regex::new(
+                r"^devwatch: (.+?):(\d+):(?:(\d+):)? (error|warning|info): (.*?)(?: \[([^\]]+)\])?$",
+            );
+            let mut problem = problem(&message);
+            (problem.column, problem.code) = (column, code.clone());
+            let line = format!("devwatch: {}", plain_line(&problem).expect("it has a file"));
+            let groups = pattern.expect("a good pattern").captures(&line).expect("a match");
+            let group = |n: usize| groups.get(n).map(|group| group.as_str().to_owned());
+            proptest::prop_assert_eq!(group(1), Some("/home/me/my app/src/a.c".to_owned()));
+            proptest::prop_assert_eq!(group(2), Some("31".to_owned()));
+            proptest::prop_assert_eq!(group(3), column.map(|column| column.to_string()));
+            proptest::prop_assert_eq!(group(4), Some("error".to_owned()));
+            if code.is_some() {
+                proptest::prop_assert_eq!(group(5), Some(printable(&message)));
+                proptest::prop_assert_eq!(group(6), code);
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 )]
 
 mod command_line;
+mod diagnostics;
 mod editors;
 mod edits;
 mod faults;
