@@ -140,6 +140,10 @@ impl Collector {
 
 impl Sink for Collector {
     fn add(&mut self, found: Found) -> bool {
+        // A place without a word about it: a line that was cut off, or no problem.
+        if found.message.is_empty() {
+            return false;
+        }
         let file = self.look_up(&found.path, &found.from);
         if found.doubtful && file.is_none() {
             return false;
