@@ -103,7 +103,11 @@ impl Collector {
         self.problems.list.iter().map(problem).sum::<usize>()
             + self.looked_up.iter().map(looked_up).sum::<usize>()
             + self.seen.capacity() * (size_of::<u64>() + 1)
-            + self.folders.iter().map(PathBuf::capacity).sum::<usize>()
+            + self
+                .folders
+                .iter()
+                .map(|folder| size_of::<PathBuf>() + folder.capacity())
+                .sum::<usize>()
     }
 
     fn look_up(&mut self, path: &str, from: &From) -> Option<PathBuf> {
