@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::file::{self, LoadError};
+use crate::diagnostics::{Files, Problems, Reader, Standing, locations};
 use crate::event_loop::{self, Input, Setup};
 use crate::outputs::{self, Written};
 use crate::plain::{self, Console, Names};
@@ -59,6 +60,8 @@ pub struct Performer {
     readers: Readers,
     /// The server that was started last, until its cycle ends.
     starting: Option<JobId>,
+    /// What the last run of each rule has found.
+    standing: Standing,
 }
 
 struct Writing {
@@ -112,6 +115,7 @@ impl Performer {
             writing: BTreeMap::new(),
             readers: Readers::default(),
             starting: None,
+            standing: Standing::default(),
         };
         for address in performer.servers.held().exposed() {
             performer.note(&format!("{address} can be reached from other machines"));
@@ -169,7 +173,7 @@ impl Performer {
                 {
                     self.has_read(job);
                 }
-                self.show(&report);
+                self.tell(&report);
             }
             Effect::Exit(_) => unreachable!("the loop ends there"),
         }
@@ -177,7 +181,7 @@ impl Performer {
 
     fn run(&mut self, job: JobId, rule: RuleId) {
         self.readers.begun(job, rule);
-        self.console.rule(job);
+        self.console.rule(job, self.reader(rule));
         // What an earlier command of this rule has left is about to be written anew.
         self.writing.retain(|_, writing| {
             writing.rule != rule || !matches!(writing.stage, Stage::Ended { .. })
@@ -198,6 +202,14 @@ impl Performer {
             ready_line: None,
         };
         self.spawn(job, Ok(spec));
+    }
+
+    /// Reads problems out of what the command of `rule` prints; none where the config wants none.
+    fn reader(&self, rule: RuleId) -> Option<Reader> {
+        let recipe = self.config.recipe(&self.config.rules[rule.0])?;
+        let root = self.config.root.clone();
+        let files = Files::new(Path::is_file, move || file::sources(&root));
+        Some(Reader::new(&recipe, files))
     }
 
     /// A server that starts reads what the rules without a command name.
@@ -269,6 +281,7 @@ impl Performer {
         }
         self.written.clear();
         self.good.clear();
+        self.standing.clear();
         // Numbers of the old config. Nothing of it runs any more.
         self.writing.clear();
         self.readers.forget();
@@ -522,11 +535,13 @@ impl Performer {
 
     fn command_ended(&mut self, job: JobId, exit: Exit) {
         self.has_read(job);
+        let problems = self.console.found(job);
         if let Some(writing) = self.writing.get_mut(&job)
             && writing.stage == Stage::Runs
         {
             let well = exit.success();
             writing.stage = Stage::Ended { well };
+            self.standing.ended(writing.rule, well, problems);
         }
     }
 
@@ -543,9 +558,15 @@ impl Performer {
     /// watcher tells of it only now.
     fn command_gone(&mut self, job: JobId) {
         self.has_read(job);
+        self.console.gone(job);
         let Some(writing) = self.writing.get_mut(&job) else {
             return;
         };
+        if writing.stage == Stage::Runs {
+            // It could not even begin.
+            self.standing
+                .ended(writing.rule, false, Problems::default());
+        }
         if let Stage::Runs | Stage::Cancelled = writing.stage {
             writing.stage = Stage::Ended { well: false };
         }
@@ -575,7 +596,47 @@ impl Performer {
 
     // --- lines ---
 
-    fn show(&self, report: &Report) {
+    /// Shows a report, and at the end of a cycle what stands then: in lines, and in the file for editors.
+    fn tell(&mut self, report: &Report) {
+        let Report::End { outcome, .. } = report else {
+            self.show(report, &Problems::default());
+            return;
+        };
+        match outcome {
+            // It says nothing about the rules: the cycle that took over will.
+            Outcome::Superseded => {
+                self.show(report, &Problems::default());
+                return;
+            }
+            Outcome::Failed { rule, .. } => self.timed_out(*rule),
+            Outcome::Crashed { .. } => {}
+            Outcome::Serving(_) | Outcome::Ok { .. } | Outcome::Unchanged { .. } => {
+                self.standing.settled();
+            }
+        }
+        let problems = self.standing.all();
+        // Whoever waits for the line finds the file as the line says.
+        if let Err(error) = self.state.write_locations(&locations(&problems)) {
+            self.note(&format!(
+                "cannot write .devwatch/locations: {error}; it holds an earlier build's problems"
+            ));
+        }
+        self.show(report, &problems);
+    }
+
+    /// A rule that failed and was told to stop has taken too long: what it has found by now stands.
+    fn timed_out(&mut self, rule: RuleId) {
+        let stopped = |writing: &Writing| writing.rule == rule && writing.stage == Stage::Cancelled;
+        let job = self.writing.iter().find(|(_, writing)| stopped(writing));
+        if let Some((&job, _)) = job {
+            let problems = self.console.found(job);
+            self.standing.ended(rule, false, problems);
+            // For as long as it takes to go, it is shown as before.
+            self.console.rule(job, self.reader(rule));
+        }
+    }
+
+    fn show(&self, report: &Report, problems: &Problems) {
         let about = match report {
             Report::Down { generation, .. } => Some(*generation),
             Report::End {
@@ -616,6 +677,7 @@ impl Performer {
                 0
             },
             last,
+            problems,
             clock: &|instant| plain::time_of_day(instant.elapsed()),
         };
         for line in plain::lines(report, &names) {

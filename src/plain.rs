@@ -1,10 +1,10 @@
 //! 6 SHOW. The plain output: stable lines on stderr that people and editors read, and everybody else's output.
 //!
 //! [`Console`] is the one place that writes to devwatch's stdout and stderr. The app's bytes pass through it
-//! untouched; a line of devwatch's own starts at the start of a line. [`lines`] turns a report into such lines
-//! and is pure.
+//! untouched, those of a rule through its reader of problems; a line of devwatch's own starts at the start of a line.
+//! [`lines`] turns a report into such lines and is pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -13,17 +13,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::diagnostics::{Problems, Reader, plain_line};
 use crate::process::{Output, Stream};
 use crate::supervisor::event::{Cause, HotMode, Outcome, Report, RestartKind, Retry, Serving, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
 
 /// devwatch's own stdout and stderr, shared by everybody who writes.
 #[derive(Clone)]
-pub struct Console(Arc<Mutex<Streams>>);
+pub struct Console(Arc<Mutex<Shared>>);
+
+struct Shared {
+    /// Jobs that are rules: what they print goes to stderr, as their readers show it while they run.
+    rules: BTreeMap<JobId, Option<Box<Reader>>>,
+    streams: Streams,
+}
 
 struct Streams {
-    /// Jobs that are rules: what they print goes to stderr.
-    rules: BTreeSet<JobId>,
     out: Sink,
     err: Sink,
     /// Both go to the same place, so what one leaves open the other one sees.
@@ -41,28 +46,44 @@ impl Console {
     pub fn new() -> Console {
         let (out, err) = (Sink::on(std::io::stdout()), Sink::on(std::io::stderr()));
         let shared = out.place().is_some() && out.place() == err.place();
-        Console(Arc::new(Mutex::new(Streams {
-            rules: BTreeSet::new(),
-            out,
-            err,
-            shared,
+        Console(Arc::new(Mutex::new(Shared {
+            rules: BTreeMap::new(),
+            streams: Streams { out, err, shared },
         })))
     }
 
-    /// From here on `job` is a rule's: its stdout is build output, not the app's.
-    pub fn rule(&self, job: JobId) {
-        self.lock().rules.insert(job);
+    /// From here on `job` is a rule's: its stdout is build output, not the app's, and `reader` reads it.
+    pub fn rule(&self, job: JobId, reader: Option<Reader>) {
+        self.lock().rules.insert(job, reader.map(Box::new));
+    }
+
+    /// What was found in the output of a rule's job up to here. What was held back of it is shown; what still comes
+    /// is shown as it is.
+    pub fn found(&self, job: JobId) -> Problems {
+        let mut shared = self.lock();
+        let reader = shared.rules.get_mut(&job).and_then(Option::take);
+        let Some(reader) = reader else {
+            return Problems::default();
+        };
+        let (held_back, problems) = reader.finish();
+        shared.streams.write(Stream::Err, &held_back);
+        problems
+    }
+
+    /// Nothing of a rule's job is left, nor is anything of it read.
+    pub fn gone(&self, job: JobId) {
+        self.lock().rules.remove(&job);
     }
 
     /// Writes `devwatch: TEXT` on stderr, at the start of a line. TEXT is one line.
     pub fn line(&self, text: &str) {
-        let mut streams = self.lock();
+        let streams = &mut self.lock().streams;
         let start = if streams.err.inside_a_line { "\n" } else { "" };
         let line = format!("{start}devwatch: {}\n", printable(text));
         streams.write(Stream::Err, line.as_bytes());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Streams> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -75,13 +96,12 @@ impl Default for Console {
 
 impl Output for Console {
     fn write(&mut self, job: JobId, stream: Stream, bytes: &[u8]) {
-        let mut streams = self.lock();
-        let stream = if streams.rules.contains(&job) {
-            Stream::Err
-        } else {
-            stream
-        };
-        streams.write(stream, bytes);
+        let Shared { rules, streams } = &mut *self.lock();
+        match rules.get_mut(&job) {
+            Some(Some(reader)) => streams.write(Stream::Err, reader.push(stream, bytes)),
+            Some(None) => streams.write(Stream::Err, bytes),
+            None => streams.write(stream, bytes),
+        }
     }
 }
 
@@ -130,6 +150,8 @@ pub struct Names<'a> {
     pub connections: usize,
     /// The last lines that the server in question printed, oldest first.
     pub last: &'a [String],
+    /// What stands at the end of a cycle.
+    pub problems: &'a Problems,
     /// Turns an instant into a time of day.
     pub clock: &'a dyn Fn(Instant) -> String,
 }
@@ -142,7 +164,11 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
             build,
             outcome,
             took,
-        } => vec![format!("build {build} end {}", end(outcome, *took, names))],
+        } => {
+            let mut lines = problem_lines(names.problems);
+            lines.push(format!("build {build} end {}", end(outcome, *took, names)));
+            lines
+        }
         Report::Stale { generation, since } => {
             vec![format!(
                 "note: gen {generation} still serves, STALE since {}",
@@ -250,22 +276,44 @@ fn because(cause: &Cause) -> String {
     }
 }
 
+/// Those that have a place. The tool's own output, which has passed by already, says the others.
+fn problem_lines(problems: &Problems) -> Vec<String> {
+    let mut lines: Vec<String> = problems.list.iter().filter_map(plain_line).collect();
+    let more = problems.left_out() + lines.len().saturating_sub(MOST_PROBLEM_LINES);
+    lines.truncate(MOST_PROBLEM_LINES);
+    if more > 0 {
+        let noun = if more == 1 { "problem" } else { "problems" };
+        lines.push(format!("note: {more} more {noun}"));
+    }
+    lines
+}
+
+/// How many there are, with a place or without.
+fn counts(problems: &Problems) -> String {
+    let count = |key: &str, number: usize| match number {
+        0 => String::new(),
+        _ => format!(" {key}={number}"),
+    };
+    count("errors", problems.errors) + &count("warnings", problems.warnings)
+}
+
 fn end(outcome: &Outcome, took: Duration, names: &Names<'_>) -> String {
     let took = duration(took);
+    let counts = counts(names.problems);
     match outcome {
         Outcome::Serving(serving) => format!("serving {took}{}", serving_fields(serving, names)),
-        Outcome::Ok { exited: None } => format!("ok {took}"),
+        Outcome::Ok { exited: None } => format!("ok {took}{counts}"),
         Outcome::Ok {
             exited: Some(generation),
-        } => format!("ok {took} gen={generation} exit=0"),
-        Outcome::Unchanged { serving } => format!("unchanged {took} gen={serving}"),
+        } => format!("ok {took} gen={generation}{counts} exit=0"),
+        Outcome::Unchanged { serving } => format!("unchanged {took} gen={serving}{counts}"),
         Outcome::Failed {
             rule,
             exit,
             reason,
             serving,
         } => {
-            let mut line = format!("failed {took} rule={}", word(names.rules[rule.0]));
+            let mut line = format!("failed {took}{counts} rule={}", word(names.rules[rule.0]));
             if let Some(exit) = exit {
                 line += &format!(" exit={exit}");
             }
@@ -283,7 +331,7 @@ fn end(outcome: &Outcome, took: Duration, names: &Names<'_>) -> String {
             serving,
             retry,
         } => {
-            let mut line = format!("crashed {took} gen={generation}");
+            let mut line = format!("crashed {took} gen={generation}{counts}");
             if let Some(exit) = exit {
                 line += &format!(" exit={exit}");
             }
@@ -321,6 +369,7 @@ fn serving_fields(serving: &Serving, names: &Names<'_>) -> String {
         // Nobody held the socket: whoever came in this time was refused.
         fields += &format!(" gap={accept}");
     }
+    fields += &counts(names.problems);
     fields += &quoted("reason", serving.reason.as_deref());
     if let Some(url) = &names.url {
         fields += &format!(" url={url}");
@@ -417,6 +466,8 @@ pub fn time_of_day(ago: Duration) -> String {
 
 /// As many names fit a line; a checkout of 500 files says how many.
 const MOST_FILES: usize = 8;
+/// Whoever has more of them mends these first; an editor may not be drowned either.
+const MOST_PROBLEM_LINES: usize = 100;
 /// Enough for a panic and its message; the whole output has passed by already.
 const MOST_LAST_LINES: usize = 3;
 
@@ -428,11 +479,17 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::diagnostics::{Problem, Severity};
     use crate::supervisor::event::{Evidence, Exit};
     use crate::supervisor::plan::RuleId;
 
     #[track_caller]
     fn check(report: Report, expected: Expect) {
+        check_with(&Problems::default(), &report, expected);
+    }
+
+    #[track_caller]
+    fn check_with(problems: &Problems, report: &Report, expected: Expect) {
         let last = [
             "starting",
             "panic: boom",
@@ -446,9 +503,10 @@ mod tests {
             url: Some("http://127.0.0.1:8080/".to_owned()),
             connections: 3,
             last: &last,
+            problems,
             clock: &|_| "14:02:11".to_owned(),
         };
-        expected.assert_eq(&lines(&report, &names).join("\n"));
+        expected.assert_eq(&lines(report, &names).join("\n"));
     }
 
     fn begin(cause: Cause) -> Report {
@@ -589,6 +647,104 @@ mod tests {
                 r#"build 42 end crashed 1.31s gen=18 reason="did not accept within 10 s; killed" serving=none last="panic: boom\ngoroutine 1 [running]:\nexit status 2""#
             ]],
         );
+    }
+
+    fn problem(line: u32, severity: Severity) -> Problem {
+        Problem {
+            path: "a b.go".to_owned(),
+            file: Some("/p/a b.go".into()),
+            line,
+            column: Some(9),
+            end: None,
+            severity,
+            message: "undefined: usr".to_owned(),
+            code: None,
+            tool: "go".to_owned(),
+            rendered: None,
+        }
+    }
+
+    #[test]
+    fn problems_are_told_before_the_end_and_counted_on_it() {
+        let mut problems = Problems {
+            list: vec![problem(3, Severity::Error), problem(1, Severity::Warning)],
+            errors: 2,
+            warnings: 1,
+            infos: 0,
+        };
+        problems.list.push(problem(7, Severity::Error));
+        problems.list[2].file = None;
+        let failed = Outcome::Failed {
+            rule: RuleId(0),
+            exit: Some(Exit::Code(1)),
+            reason: None,
+            serving: Some(GenerationId(17)),
+        };
+        check_with(
+            &problems,
+            &end(failed),
+            expect![[r#"
+            /p/a b.go:3:9: error: undefined: usr
+            /p/a b.go:1:9: warning: undefined: usr
+            build 42 end failed 1.31s errors=2 warnings=1 rule=build exit=1 serving=gen17"#]],
+        );
+        problems.errors = 0;
+        problems
+            .list
+            .retain(|problem| problem.severity != Severity::Error);
+        check_with(
+            &problems,
+            &end(serving(Some(RestartKind::Cold))),
+            expect![[r#"
+            /p/a b.go:1:9: warning: undefined: usr
+            build 42 end serving 1.31s gen=18 pid=48390 old=48213 restart=cold ready=proven accept=86ms fresh=124ms gap=86ms warnings=1 url=http://127.0.0.1:8080/"#]],
+        );
+        check_with(
+            &problems,
+            &end(Outcome::Ok { exited: None }),
+            expect![[r#"
+            /p/a b.go:1:9: warning: undefined: usr
+            build 42 end ok 1.31s warnings=1"#]],
+        );
+        let unchanged = Outcome::Unchanged {
+            serving: GenerationId(17),
+        };
+        check_with(
+            &problems,
+            &end(unchanged),
+            expect![[r#"
+            /p/a b.go:1:9: warning: undefined: usr
+            build 42 end unchanged 1.31s gen=17 warnings=1"#]],
+        );
+        let crashed = Outcome::Crashed {
+            generation: GenerationId(18),
+            exit: Some(Exit::Code(2)),
+            reason: None,
+            serving: None,
+            retry: Retry::OnChange,
+        };
+        check_with(
+            &problems,
+            &end(crashed),
+            expect![[r#"
+            /p/a b.go:1:9: warning: undefined: usr
+            build 42 end crashed 1.31s gen=18 warnings=1 exit=2 serving=none last="panic: boom\ngoroutine 1 [running]:\nexit status 2""#]],
+        );
+    }
+
+    #[test]
+    fn of_many_problems_a_hundred_are_told_and_all_are_counted() {
+        let list = (1..=MOST_PROBLEM_LINES as u32 + 20).map(|line| problem(line, Severity::Error));
+        let problems = Problems {
+            list: list.collect(),
+            errors: 100_000,
+            warnings: 0,
+            infos: 0,
+        };
+        let lines = problem_lines(&problems);
+        assert_eq!(lines.len(), MOST_PROBLEM_LINES + 1);
+        assert_eq!(lines[MOST_PROBLEM_LINES], "note: 99900 more problems");
+        assert_eq!(counts(&problems), " errors=100000");
     }
 
     #[test]

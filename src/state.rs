@@ -115,9 +115,29 @@ impl State {
     pub fn remember_silent(&mut self, silent: bool) {
         self.silent = silent;
         let text = json!({ "version": VERSION, "listens": !silent }).to_string();
-        let beside = self.file.with_extension("new");
-        let _ = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &self.file));
+        let _ = replace(&self.file, &text);
     }
+
+    /// What `.devwatch/locations` holds from here on: the problems of the last build, for editors.
+    ///
+    /// # Errors
+    /// It cannot be written, and still holds what it did.
+    pub fn write_locations(&self, text: &str) -> std::io::Result<()> {
+        replace(&self.file.with_file_name("locations"), text)
+    }
+}
+
+/// Whoever reads `file` finds it whole, before or after. Nothing is written to where a symlink leads.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let beside = file.with_extension("new");
+    let create = || File::create_new(&beside);
+    let mut new = create().or_else(|_| {
+        // Left by a devwatch that was killed, or put there by whoever wrote the project.
+        let _ = fs::remove_file(&beside);
+        create()
+    })?;
+    new.write_all(text.as_bytes())?;
+    fs::rename(&beside, file)
 }
 
 /// Who wrote its number into the lock.
@@ -193,6 +213,26 @@ mod tests {
             open();
             assert_eq!(fs::read_to_string(&ignore).expect("is there"), expected);
         }
+    }
+
+    #[test]
+    fn locations_are_replaced_whole_and_lead_nowhere_else() {
+        use std::os::unix::fs::symlink;
+
+        let root = tempfile::tempdir().expect("a folder");
+        let state = State::open(root.path()).expect("opens");
+        let precious = root.path().join("precious");
+        fs::write(&precious, "precious").expect("writes");
+        let [file, beside] =
+            ["locations", "locations.new"].map(|name| root.path().join(".devwatch").join(name));
+        symlink(&precious, &file).expect("a link");
+        symlink(&precious, &beside).expect("a link");
+        for text in ["a.c:1:1: error: x\n", "", "b.c:1:1: error: y\n"] {
+            state.write_locations(text).expect("writes");
+            assert_eq!(fs::read_to_string(&file).expect("is there"), text);
+            assert!(!beside.exists() && !file.is_symlink());
+        }
+        assert_eq!(fs::read_to_string(&precious).expect("there"), "precious");
     }
 
     #[test]

@@ -340,8 +340,8 @@ impl fmt::Display for FindError {
 impl std::error::Error for FindError {}
 
 /// The files below `root` that are likely to be sources, as `root` is written: nothing that an ignore file hides, and
-/// nothing of the folders that tools fill. An estimate for messages and detection; `watch` decides what is watched.
-pub(super) fn sources(root: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+/// nothing of the folders that tools fill. An estimate for messages, detection and problems without a folder; `watch` decides what is watched.
+pub fn sources(root: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let walk = WalkBuilder::new(root)
         .hidden(false)
         .filter_entry(|entry| !NEVER_SURVEYED.iter().any(|name| entry.file_name() == *name))

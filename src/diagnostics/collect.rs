@@ -56,28 +56,7 @@ impl Collector {
     /// What was found.
     pub(super) fn finish(&mut self) -> Problems {
         let mut problems = std::mem::take(&mut self.problems);
-        let mut first: HashMap<&Path, (Severity, usize)> = HashMap::new();
-        for (at, problem) in problems.list.iter().enumerate() {
-            let known = first
-                .entry(place(problem))
-                .or_insert((problem.severity, at));
-            known.0 = known.0.min(problem.severity);
-        }
-        let mut order: Vec<_> = problems
-            .list
-            .iter()
-            .map(|problem| {
-                let (worst, at) = first[place(problem)];
-                (worst, at, (problem.severity, problem.line, problem.column))
-            })
-            .zip(0..)
-            .collect();
-        order.sort();
-        let mut list: Vec<Option<Problem>> = problems.list.into_iter().map(Some).collect();
-        problems.list = order
-            .into_iter()
-            .filter_map(|(_, at): (_, usize)| list[at].take())
-            .collect();
+        problems.list = in_order(problems.list);
         problems
     }
 
@@ -190,6 +169,31 @@ impl Sink for Collector {
     fn base(&self) -> &Base {
         &self.base
     }
+}
+
+/// Grouped by file, files with errors first, in a file errors first and then from top to bottom.
+pub(super) fn in_order(list: Vec<Problem>) -> Vec<Problem> {
+    let mut first: HashMap<&Path, (Severity, usize)> = HashMap::new();
+    for (at, problem) in list.iter().enumerate() {
+        let known = first
+            .entry(place(problem))
+            .or_insert((problem.severity, at));
+        known.0 = known.0.min(problem.severity);
+    }
+    let mut order: Vec<_> = list
+        .iter()
+        .map(|problem| {
+            let (worst, at) = first[place(problem)];
+            (worst, at, (problem.severity, problem.line, problem.column))
+        })
+        .zip(0..)
+        .collect();
+    order.sort();
+    let mut list: Vec<Option<Problem>> = list.into_iter().map(Some).collect();
+    order
+        .into_iter()
+        .filter_map(|(_, at): (_, usize)| list[at].take())
+        .collect()
 }
 
 /// The file of a problem, or what it is called where there is none.

@@ -2,7 +2,7 @@
 //!
 //! Bytes come in as they were printed and go out again to be shown; JSON that a tool writes for programs is shown
 //! as the text for people that it carries. [`Recipe`] says how one rule's output is read, [`Reader`] reads one run
-//! of it, [`Problems`] is what it found. Only rules are read, never the server: what an app logs is no problem.
+//! of it, [`Problems`] is what it found; [`Standing`] keeps that of every rule until it is out of date. Only rules are read, never the server: what an app logs is no problem.
 //!
 //! Pure: no file is opened, and whether a path exists is asked of [`Files`]. Whatever is printed, and however
 //! much, no more is kept than the limits below.
@@ -27,6 +27,7 @@ mod python;
 mod reader;
 mod recipe;
 mod render;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod tsc;
@@ -39,6 +40,7 @@ pub use own::{BadPattern, Pattern, PatternBase};
 pub use reader::Reader;
 pub use recipe::Recipe;
 pub use render::{location_line, locations, plain_line};
+pub use standing::Standing;
 
 /// A known way to print problems: what `problems` of a rule can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
