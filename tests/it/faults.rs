@@ -11,7 +11,7 @@ use devwatch::process::tree;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::project::{Devwatch, PATIENCE, Project, duration, eventually, field, free_port, get};
+use crate::project::{PATIENCE, Project, duration, eventually, field, free_port, get, peak_memory};
 
 // ---------------------------------------------------------------- output
 
@@ -863,17 +863,6 @@ fn an_invalid_config_keeps_the_old_one_in_force_and_a_deleted_one_too() {
 }
 
 // ---------------------------------------------------------------- the means
-
-/// The most memory that devwatch itself has had at once, in bytes.
-fn peak_memory(devwatch: &Devwatch) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", devwatch.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    number
-        .and_then(|number| number.parse::<usize>().ok())
-        .expect("kilobytes")
-        << 10
-}
 
 /// Reads a stream to its end and keeps all of it but long runs of `x`, which it only counts.
 struct Tap {

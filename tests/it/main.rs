@@ -12,6 +12,7 @@
 
 mod command_line;
 mod diagnostics;
+mod editor_problems;
 mod editors;
 mod edits;
 mod faults;
@@ -21,6 +22,7 @@ mod hand_over_faults;
 mod hold;
 mod kill;
 mod loop_projects;
+mod problems;
 mod project;
 mod saves;
 mod settings;

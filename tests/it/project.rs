@@ -667,6 +667,17 @@ fn succeed(mut command: Command) {
     );
 }
 
+/// The most memory that devwatch itself has had at once, in bytes.
+pub fn peak_memory(devwatch: &Devwatch) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", devwatch.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    number
+        .and_then(|number| number.parse::<usize>().ok())
+        .expect("kilobytes")
+        << 10
+}
+
 /// Whether a tool is there. Skipping prints why; under DEVWATCH_REQUIRE_ALL a skip is a failure.
 pub fn have(tool: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
