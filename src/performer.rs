@@ -208,8 +208,15 @@ impl Performer {
     fn reader(&self, rule: RuleId) -> Option<Reader> {
         let recipe = self.config.recipe(&self.config.rules[rule.0])?;
         let root = self.config.root.clone();
-        let files = Files::new(Path::is_file, move || file::sources(&root));
-        Some(Reader::new(&recipe, files))
+        let sources = move || {
+            let sources: Vec<PathBuf> = file::sources(&root).take(MOST_SOURCES + 1).collect();
+            // Of a part nobody could say that a name is the only one.
+            match sources.len() {
+                0..=MOST_SOURCES => sources,
+                _ => Vec::new(),
+            }
+        };
+        Some(Reader::new(&recipe, Files::new(Path::is_file, sources)))
     }
 
     /// A server that starts reads what the rules without a command name.
@@ -703,3 +710,6 @@ impl Performer {
             .to_owned()
     }
 }
+
+/// A larger tree is not searched for a file that a tool names without its folder: what is printed waits meanwhile.
+const MOST_SOURCES: usize = 100_000;

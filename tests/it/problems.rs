@@ -243,6 +243,27 @@ fn a_build_that_takes_too_long_tells_what_it_has_found_by_then() {
 }
 
 #[test]
+fn a_rule_that_cannot_start_any_more_has_found_nothing() {
+    let project = project();
+    let config = rule("build", "build.sh").replace("[\"sh\", \"build.sh\"]", "[\"./build.sh\"]");
+    project.write("devwatch.toml", &config);
+    project.write(
+        "build.sh",
+        "#!/bin/sh\necho 'src/b.c:2:2: error: x'\nexit 1\n",
+    );
+    project.shell("chmod +x build.sh");
+    let mut devwatch = project.devwatch(&[]);
+    let (lines, _) = told(&mut devwatch, "failed");
+    assert_eq!(lines, expected(&project, &["src/b.c:2:2: error: x"]));
+    fs::remove_file(project.path("build.sh")).expect("it was there");
+    let (lines, end) = told(&mut devwatch, "failed");
+    assert_eq!((lines, field(&end, "errors")), (vec![], None));
+    assert!(end.contains("reason="), "{end}");
+    assert_eq!(located(&project), "");
+    devwatch.terminate();
+}
+
+#[test]
 fn a_rule_that_is_not_to_be_read_is_not() {
     let project = project();
     project.write(
@@ -402,15 +423,19 @@ fn a_hundred_thousand_problems_are_counted_and_cost_neither_lines_nor_memory() {
 
 #[test]
 fn a_long_build_log_costs_no_memory() {
-    // A gigabyte takes half a minute without optimisation; memory would grow with the first megabytes.
-    const BYTES: usize = 100 << 20;
+    // A gigabyte takes a minute without optimisation, and what grows with a log grows in a tenth of it, too. To see it
+    // all the same: DEVWATCH_BUILD_LOG=1000 cargo test --release a_long_build_log
+    let megabytes = std::env::var("DEVWATCH_BUILD_LOG").map_or(100, |number| {
+        number.parse::<usize>().expect("a number of megabytes")
+    });
+    let bytes = megabytes << 20;
     let project = project();
     let line =
         "  Compiling something v1.2.3 (/some/where): note, warning: and so on until it is done";
     project.write(
         "build.sh",
         &format!(
-            "yes '{line}' | head -c {BYTES}\necho\necho 'src/b.c:1:1: error: at last'\nexit 1\n"
+            "yes '{line}' | head -c {bytes}\necho\necho 'src/b.c:1:1: error: at last'\nexit 1\n"
         ),
     );
     let log = project.path("log");
@@ -425,7 +450,7 @@ fn a_long_build_log_costs_no_memory() {
         peak_memory(&devwatch)
     );
     let shown = fs::metadata(&log).expect("its output").len();
-    assert!(shown >= BYTES as u64, "{shown}");
+    assert!(shown >= bytes as u64, "{shown}");
     devwatch.terminate();
 }
 
