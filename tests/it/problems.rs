@@ -210,13 +210,48 @@ fn a_cancelled_build_tells_no_problems_and_leaves_those_of_the_last_one_to_the_f
     devwatch.line("waits");
     assert_eq!(located(&project), "src/b.c:1:1: error: first\n");
     project.write("build.sh", "echo 'src/b.c:3:3: error: last'\nexit 1\n");
-    let end = devwatch.line(" end superseded");
-    assert!(!end.contains("errors"), "{end}");
     let (lines, end) = told(&mut devwatch, "failed");
     assert_eq!(lines, expected(&project, &["src/b.c:3:3: error: last"]));
     assert_eq!(field(&end, "errors"), Some("1"));
-    let half = |line: &&String| line.starts_with("devwatch: ") && line.contains("half");
-    assert_eq!(devwatch.said().iter().find(half), None);
+    // Between the begin and the end of the cancelled one there is nothing of devwatch's.
+    let said = devwatch.said();
+    let own = |line: &&String| line.starts_with("devwatch: ");
+    let mut cancelled = said
+        .iter()
+        .filter(own)
+        .skip_while(|line| !line.contains("build 2 begin"));
+    let next = cancelled.nth(1).expect("its end");
+    assert!(
+        next.contains("build 2 end superseded") && !next.contains("errors"),
+        "{next}"
+    );
+    devwatch.terminate();
+}
+
+#[test]
+fn what_a_cancelled_rule_had_found_is_not_told_when_another_one_fails_before_it() {
+    let project = project();
+    let [lint, build] = [rule("lint", "lint.sh"), rule("build", "build.sh")]
+        .map(|rule| rule.replace("files = [", "files = [\"both\", "));
+    project.write("devwatch.toml", &(lint + &build));
+    let error = "src/a b.c:1:1: error: ugly";
+    project.write(
+        "lint.sh",
+        &format!("test ! -e fails || {{ echo '{error}'; exit 1; }}\n"),
+    );
+    let waits = project.child_line(&["wait"]);
+    project.write(
+        "build.sh",
+        &format!("echo 'src/b.c:2:2: error: half'\necho waits\nexec {waits}\n"),
+    );
+    let mut devwatch = project.devwatch(&[]);
+    devwatch.line("waits");
+    project.write("fails", "");
+    project.write("both", "");
+    devwatch.line(" end superseded");
+    let (lines, end) = told(&mut devwatch, "failed");
+    assert_eq!(lines, expected(&project, &[error]));
+    assert_eq!(field(&end, "errors"), Some("1"), "{end}");
     devwatch.terminate();
 }
 
