@@ -181,7 +181,7 @@ impl Performer {
 
     fn run(&mut self, job: JobId, rule: RuleId) {
         self.readers.begun(job, rule);
-        self.console.rule(job, self.reader(rule));
+        self.console.rule(job, self.problem_reader(rule));
         // What an earlier command of this rule has left is about to be written anew.
         self.writing.retain(|_, writing| {
             writing.rule != rule || !matches!(writing.stage, Stage::Ended { .. })
@@ -205,7 +205,7 @@ impl Performer {
     }
 
     /// Reads problems out of what the command of `rule` prints; none where the config wants none.
-    fn reader(&self, rule: RuleId) -> Option<Reader> {
+    fn problem_reader(&self, rule: RuleId) -> Option<Reader> {
         let recipe = self.config.recipe(&self.config.rules[rule.0])?;
         let root = self.config.root.clone();
         let sources = move || {
@@ -639,7 +639,7 @@ impl Performer {
             let problems = self.console.found(job);
             self.standing.ended(rule, false, problems);
             // For as long as it takes to go, it is shown as before.
-            self.console.rule(job, self.reader(rule));
+            self.console.rule(job, self.problem_reader(rule));
         }
     }
 
