@@ -76,7 +76,7 @@ ready = { log = "(" }
             3 | ignor = ["x"]
               | ^^^^^ did you mean `ignore`?
               |
-            help: allowed keys: ignore, debounce, max_wait, poll
+            help: allowed keys: ignore, debounce, max_wait, poll, follow_symlinks
 
             error: `files` in rule-1 is a string, not an array of globs
              --> devwatch.toml:5:9
