@@ -4,7 +4,7 @@
 //! The same with a channel without room, with edited ignore files, without events (polling), and with a watcher that is
 //! stopped while the kernel's queues overflow.
 //!
-//! 10 or 25 fixed seeds of each in `cargo test`; `DEVWATCH_FUZZ_SEEDS=1000 cargo test --release --lib fuzz` runs more.
+//! 10 or 25 fixed seeds of each in `cargo test`; `DEVWATCH_FUZZ_SEEDS=400 cargo test --release --lib watch::fuzz` runs more.
 //! `DEVWATCH_FUZZ_SEED=17` repeats one.
 
 #![expect(

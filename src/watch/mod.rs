@@ -2,8 +2,9 @@
 //!
 //! `hints` is the edge to `notify`; `tree` holds what was last reported and judges; `walk` lists directories and has
 //! them watched; `filter` says what is watched at all; `file` is one file as it was seen; `quiet` (pure) says when a
-//! burst is over, `git` whether it is to wait; `settings` follows the config and env files; `mounts` knows where no events come from, `limits` what
-//! the kernel refuses; `fingerprint` turns a content into a number. Events are hints, the comparison is the truth.
+//! burst is over, `git` whether it is to wait; `settings` follows the config and env files; `mounts` knows where no
+//! events come from, `limits` what the kernel refuses; `fingerprint` turns a content into a number. Events are hints,
+//! the comparison is the truth.
 //!
 //! One thread owns all of it and sleeps without a timeout while nothing happens. It never builds, never reads a
 //! rule, and never decides what a change means: that is `rules`.
