@@ -204,7 +204,10 @@ impl Eye {
     /// Whether events were lost, as it says.
     fn settle(&mut self, root: &Path, marker: &str, reported: &mut BTreeSet<PathBuf>) -> bool {
         let mut lost = false;
-        fs::write(root.join(marker), marker).expect("marker");
+        // At one stroke: a marker that is seen half written would be seen twice.
+        let beside = root.with_file_name(marker);
+        fs::write(&beside, marker).expect("marker");
+        fs::rename(beside, root.join(marker)).expect("marker");
         while !reported.contains(Path::new(marker)) {
             match self.says() {
                 Said::Changed(paths) => reported.extend(paths),

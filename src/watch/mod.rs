@@ -30,7 +30,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
+};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -256,6 +258,7 @@ impl Watcher {
             messages,
             flags: Arc::clone(&flags),
             counts: Arc::clone(&counts),
+            baseline: None,
             poll_at: None,
             poll_took: Duration::ZERO,
             probe: None,
@@ -269,11 +272,11 @@ impl Watcher {
             let until = now() + surroundings.probe_patience;
             coordinator.probe = scope.probe.and_then(|file| coordinator.probe(file, until));
         }
-        start_baseline(
-            coordinator.tree.without_content(),
-            inbox.clone(),
-            Arc::clone(&flags),
-        )?;
+        coordinator.baseline = Some(Baseline {
+            folders: coordinator.tree.folders(),
+            hand_out: start_baseline(inbox.clone(), Arc::clone(&flags))?,
+        });
+        coordinator.hand_out();
         let thread = thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || coordinator.run());
@@ -333,6 +336,8 @@ struct Coordinator<B, R> {
     messages: Receiver<Message>,
     flags: Arc<Flags>,
     counts: Arc<Counts>,
+    /// While there are contents to be read for it.
+    baseline: Option<Baseline>,
     poll_at: Option<Instant>,
     /// How long the last look without events took.
     poll_took: Duration,
@@ -343,6 +348,12 @@ struct Coordinator<B, R> {
     said_lost: bool,
     before_batch: B,
     report: R,
+}
+
+/// What the reader of contents has still to be given.
+struct Baseline {
+    folders: Vec<PathBuf>,
+    hand_out: Sender<Unread>,
 }
 
 /// A file that was made to see whether the kernel says so.
@@ -426,12 +437,31 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
                 for (path, stamp, content) in contents {
                     self.tree.learn(&path, stamp, content);
                 }
+                self.hand_out();
             }
             Message::Settings => {
                 let differences = self.settings.settled();
                 self.tell_settings(differences);
             }
             Message::Wake => {}
+        }
+    }
+
+    /// Gives the reader of contents its next files; without any, lets it go.
+    fn hand_out(&mut self) {
+        /// Few enough not to be waited for.
+        const FILES: usize = 256;
+        let Some(baseline) = &mut self.baseline else {
+            return;
+        };
+        let mut files = Vec::new();
+        while files.len() < FILES
+            && let Some(folder) = baseline.folders.pop()
+        {
+            files.extend(self.tree.unread(&folder));
+        }
+        if files.is_empty() || baseline.hand_out.send(files).is_err() {
+            self.baseline = None;
         }
     }
 
@@ -614,22 +644,19 @@ fn passages<'a>(
     found.into_iter()
 }
 
+/// Files whose contents are to be read.
+type Unread = Vec<(PathBuf, Stamp)>;
+
 /// Reads the contents of the baseline beside everything else; a file that changes before its turn counts as changed.
-fn start_baseline(
-    files: Vec<(PathBuf, Stamp)>,
-    inbox: SyncSender<Message>,
-    flags: Arc<Flags>,
-) -> anyhow::Result<()> {
-    /// Few enough messages not to crowd out events.
-    const CHUNK: usize = 256;
-    if files.is_empty() {
-        return Ok(());
-    }
+/// Whoever owns the tree hands out the files little by little, so that no second list of all of them is needed. It ends
+/// when there are no more.
+fn start_baseline(inbox: SyncSender<Message>, flags: Arc<Flags>) -> anyhow::Result<Sender<Unread>> {
+    let (hand_out, unread) = channel::<Unread>();
     let read = move || {
-        for chunk in files.chunks(CHUNK) {
-            let contents = chunk.iter().filter_map(|(path, stamp)| {
-                let content = fingerprint::of_file(path).ok().flatten()?;
-                (Stamp::at(path)? == *stamp).then(|| (path.clone(), *stamp, content))
+        for files in unread {
+            let contents = files.into_iter().filter_map(|(path, stamp)| {
+                let content = fingerprint::of_file(&path).ok().flatten()?;
+                (Stamp::at(&path)? == stamp).then_some((path, stamp, content))
             });
             let contents = contents.collect();
             if flags.stop.load(Ordering::SeqCst) || inbox.send(Message::Baseline(contents)).is_err()
@@ -642,7 +669,7 @@ fn start_baseline(
         .name("watch baseline".to_owned())
         .spawn(read)
         .context("cannot start a thread")?;
-    Ok(())
+    Ok(hand_out)
 }
 
 /// `path` as seen from `root`: `../lib/x.go` for what lies outside of it. Both are absolute.

@@ -20,7 +20,7 @@ use super::fingerprint::Fingerprint;
 use super::hints::{Hint, Lane, Place, Placed, What};
 use super::mounts::Mounts;
 use super::quiet::{Quiet, Sign};
-use super::walk::{Extent, Found, Identity, Step, Visit, Walk, Watches, split};
+use super::walk::{Extent, Found, Identity, Step, Walk, Watches, split};
 use super::{Change, ChangeKind, Stirred};
 use crate::config::Poll;
 
@@ -293,17 +293,18 @@ impl<P: Place + Sync> Tree<P> {
         }
     }
 
-    /// Files without a baseline that are small enough to have one.
-    pub(super) fn without_content(&self) -> Vec<(PathBuf, Stamp)> {
-        let mut found = Vec::new();
-        for (path, dir) in &self.dirs {
-            let wanting = dir
-                .files
-                .iter()
-                .filter_map(|(name, look)| Some((path.join(name), look.unread()?)));
-            found.extend(wanting);
-        }
-        found
+    /// The directories that are in the tree.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        self.dirs.keys().cloned().collect()
+    }
+
+    /// Files in `folder` without a baseline that are small enough to have one.
+    pub(super) fn unread(&self, folder: &Path) -> impl Iterator<Item = (PathBuf, Stamp)> {
+        let files = self.dirs.get(folder).map(|dir| dir.files.iter());
+        files
+            .into_iter()
+            .flatten()
+            .filter_map(move |(name, look)| Some((folder.join(name), look.unread()?)))
     }
 
     /// The content of `path` while its stamp was `stamp`.
@@ -770,23 +771,21 @@ impl<P: Place + Sync> Tree<P> {
             extent,
             watches,
         };
-        let (found, gone): (Vec<Visit>, Vec<Visit>) = walk
-            .run(steps)
-            .into_iter()
-            .partition(|visit| visit.found.is_some());
-        let mut links = Vec::new();
-        for visit in found.iter().chain(&gone) {
-            self.given_up.extend(&visit.missed);
-        }
-        for visit in found {
-            if let Some(found) = visit.found {
-                links.extend(found.links.iter().map(|name| visit.path.join(name)));
-                self.take_up(visit.path, found, sign, at, quiet);
+        let visits = walk.run(steps);
+        let (mut gone, mut links) = (Vec::new(), Vec::new());
+        for visit in visits {
+            self.given_up.extend(visit.missed);
+            match visit.found {
+                Some(found) => {
+                    links.extend(found.links.iter().map(|name| visit.path.join(name)));
+                    self.take_up(visit.path, found, sign, at, quiet);
+                }
+                None => gone.push(visit.path),
             }
         }
         // Only now: the parent of each is taken up.
-        for visit in gone {
-            self.forget_dir(&visit.path, at, quiet);
+        for path in gone {
+            self.forget_dir(&path, at, quiet);
         }
         self.say_if_full();
         if !links.is_empty() {

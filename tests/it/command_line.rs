@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use expect_test::{Expect, expect};
 use nix::sys::signal::Signal;
 
-use crate::project::{Devwatch, Project, built_example, eventually, free_port, get};
+use crate::project::{Devwatch, PATIENCE, Project, built_example, eventually, free_port, get};
 
 /// The least that `check` accepts without a warning.
 const GOOD: &str = "\
@@ -799,6 +799,11 @@ fn descriptors_that_a_shell_left_open_reach_neither_builds_nor_servers() {
         let line = devwatch.line(&format!("{who} /proc/self/fd/0"));
         assert!(!line.contains(&format!("/{high}")), "{line}");
     }
-    devwatch.end("ok");
+    // What the server printed and what devwatch says of its end come on two ways, in either order.
+    assert!(
+        eventually(PATIENCE, || devwatch.story().contains(" end ok ")),
+        "{}",
+        devwatch.story()
+    );
     devwatch.terminate();
 }
