@@ -59,8 +59,6 @@ pub(super) enum Message {
 pub(super) struct Flags {
     /// Events were lost: compare the whole tree.
     pub(super) overflow: AtomicBool,
-    /// They were lost on our side of the kernel: notify may have acted on them and given up watches.
-    pub(super) crowded: AtomicBool,
     /// Nobody knows that any was lost; whoever watches asks to make sure.
     pub(super) doubted: AtomicBool,
     /// The watcher was dropped.
@@ -290,7 +288,6 @@ fn callback(
                 inbox.try_send(Message::Hint(Hint { path, what, at }))
             {
                 log::debug!(target: "watch", "no room for more events: every file will be compared");
-                flags.crowded.store(true, Ordering::SeqCst);
                 Flags::raise(&flags.overflow, &inbox);
             }
         }

@@ -475,13 +475,8 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             ));
         }
         if lost {
-            let crowded = self.flags.crowded.swap(false, Ordering::SeqCst);
-            let watches = if crowded {
-                Watches::All
-            } else {
-                Watches::Missing
-            };
-            self.compare_soon(now, watches);
+            // Whatever was not heard may have taken a watch along.
+            self.compare_soon(now, Watches::All);
         } else if self.flags.doubted.swap(false, Ordering::SeqCst) {
             self.compare_soon(now, Watches::Missing);
         }
