@@ -402,6 +402,9 @@ impl Performer {
 
     /// The rules that may have read `path` while it was something else.
     fn misread(&mut self, path: &Path, since: Instant) -> Vec<RuleId> {
+        if !self.readers.anybody(since) {
+            return Vec::new();
+        }
         let stirred = Changed {
             path,
             by: self.who_wrote(path, false),

@@ -61,6 +61,11 @@ impl Readers {
             .retain(|(other, _), turns| *other != rule || *turns > TURNS);
     }
 
+    /// Whether anybody has read anything since then, so that it is worth asking who takes what.
+    pub fn anybody(&self, since: Instant) -> bool {
+        !self.reading.is_empty() || self.ended.values().any(|end| *end >= since)
+    }
+
     /// `path`, which `rule` takes, was something else at some time since `since`, and is what it was.
     pub fn misread(&mut self, rule: RuleId, path: &Path, since: Instant) -> Misread {
         let reads = self.reading.iter().any(|(_, reader)| *reader == rule);
@@ -101,10 +106,13 @@ mod tests {
         let file = Path::new("a");
         let mut readers = Readers::default();
         assert_eq!(readers.misread(copy, file, t0), Misread::No);
+        assert!(!readers.anybody(t0));
         readers.begun(JobId(7), copy);
         assert_eq!(readers.misread(copy, file, t3), Misread::Yes);
+        assert!(readers.anybody(t3));
         readers.ended(JobId(7), t2);
         assert_eq!(readers.misread(copy, file, t1), Misread::Yes);
+        assert!(readers.anybody(t1) && !readers.anybody(t3));
         assert_eq!(readers.misread(copy, file, t3), Misread::No);
         assert_eq!(readers.misread(other, file, t0), Misread::No);
     }

@@ -85,8 +85,6 @@ pub(super) trait Place {
     fn unwatch(&self, dir: &Path, lane: Lane);
     /// Whoever holds this lock keeps events from being handed on. Placing a watch meanwhile would wait for ever.
     fn gate(&self) -> Arc<Mutex<()>>;
-    /// Lets events be handed on for a moment; a lock alone would be taken again before anybody else wakes up.
-    fn catch_up(&self);
     /// Why [`Placed::Full`] was said and what to do about it: sentences. `placed` of `wanted` directories have a watch.
     fn limit(&self, placed: usize, wanted: usize) -> String;
 }
@@ -124,12 +122,13 @@ pub(super) struct Kernel {
     flags: Arc<Flags>,
 }
 
-/// Enough to hand on thousands of events.
+/// Lets events be handed on, thousands of them, by whoever has just let go of the [`Place::gate`]: the lock alone would be
+/// taken again before anybody else wakes up.
 #[expect(
     clippy::disallowed_methods,
     reason = "nothing is waited for: it is others' turn"
 )]
-fn let_others_go_on() {
+pub(super) fn let_others_go_on() {
     thread::sleep(Duration::from_millis(2));
 }
 
@@ -199,10 +198,6 @@ impl Place for Kernel {
         Arc::clone(&self.flags.gate)
     }
 
-    fn catch_up(&self) {
-        let_others_go_on();
-    }
-
     fn limit(&self, placed: usize, wanted: usize) -> String {
         super::limits::sentence(self.refused.is_some(), placed, wanted)
     }
@@ -229,10 +224,6 @@ impl Place for Kernel {
 
     fn gate(&self) -> Arc<Mutex<()>> {
         Arc::clone(&self.flags.gate)
-    }
-
-    fn catch_up(&self) {
-        let_others_go_on();
     }
 
     fn limit(&self, placed: usize, wanted: usize) -> String {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::file::{Look, Stamp, is_file_or_link};
 use super::filter::{Chain, Entry, Filter, Sources};
 use super::fingerprint::Fingerprint;
-use super::hints::{Hint, Lane, Place, Placed, What};
+use super::hints::{self, Hint, Lane, Place, Placed, What};
 use super::mounts::Mounts;
 use super::quiet::{Quiet, Sign};
 use super::walk::{Extent, Found, Identity, Step, Walk, Watches, split};
@@ -276,11 +276,8 @@ impl<P: Place + Sync> Tree<P> {
             Poll::Every(interval) => Some(interval),
         };
         let polled = polled.filter(|_| !self.polled.is_empty());
-        match polled {
-            Some(polled) if lost => Some(polled.min(ROOT_BACK)),
-            None if lost => Some(ROOT_BACK),
-            polled => polled,
-        }
+        let root = lost.then_some(ROOT_BACK);
+        polled.into_iter().chain(root).min()
     }
 
     /// No event comes from the kernel at all: everything is polled from now on, at `interval`.
@@ -394,7 +391,8 @@ impl<P: Place + Sync> Tree<P> {
             }
             return;
         }
-        if self.links.contains_key(path) {
+        let was_followed = self.links.contains_key(path);
+        if was_followed {
             self.follow_links(vec![path.to_owned()], Extent::Whole, at, quiet);
         } else {
             self.forget_dir(path, at, quiet);
@@ -412,7 +410,7 @@ impl<P: Place + Sync> Tree<P> {
                         Sign::Finished
                     };
                     self.doubt(path, at, sign, quiet);
-                    if found.is_symlink() && self.means.follow_links {
+                    if found.is_symlink() && self.means.follow_links && !was_followed {
                         self.follow_links(vec![path.to_owned()], Extent::Whole, at, quiet);
                     }
                 } else {
@@ -529,7 +527,7 @@ impl<P: Place + Sync> Tree<P> {
         for (place, (path, found)) in looks.into_iter().enumerate() {
             if are_many && place % GATED == 0 {
                 if held.take().is_some() {
-                    self.place.catch_up();
+                    hints::let_others_go_on();
                 }
                 held = Some(gate.lock().unwrap_or_else(PoisonError::into_inner));
             }
