@@ -650,6 +650,49 @@ fn extra_roots_are_watched_and_named_from_the_root() {
     assert_eq!(sight.until_now(), one("../lib/new/z.go", Created));
 }
 
+/// A build may have read what was in it, and nothing in the tree tells of that any more.
+#[test]
+fn what_came_with_a_folder_and_went_with_it_is_not_passed_over() {
+    let (dir, root) = temp(&[("f", "x")]);
+    write(dir.path(), "away/d2/f4", "y");
+    let [away, here] = [dir.path().join("away/d2"), root.join("d2")];
+    let (began, batches) = channel();
+    let surroundings = Surroundings {
+        before_batch: move || drop(began.send(())),
+        capacity: INBOX,
+        mounts: Surroundings::default().mounts,
+        probe_patience: DEADLINE,
+    };
+    let slow = Scope {
+        debounce: Duration::from_secs(1),
+        ..patient(&root)
+    };
+    let sight = Sight::within(surroundings, slow);
+    while batches.try_recv().is_ok() {}
+    fs::rename(&away, &here).expect("rename");
+    // Each of these makes a batch after that of the folder; when one begins, those before it are done.
+    let mut begun = 0;
+    for n in 0.. {
+        sight.write(&format!("poke-{n}"), "");
+        let batch = batches.recv_timeout(Duration::from_millis(20));
+        begun += usize::from(batch.is_ok());
+        if begun == 3 {
+            break;
+        }
+    }
+    fs::rename(&here, &away).expect("rename");
+    let mut told = Vec::new();
+    while !told.iter().any(|path| path == Path::new("d2/f4")) {
+        match sight.next() {
+            Seen::Changes(set) => {
+                told.extend(set.changes.into_iter().map(|change| change.path));
+                told.extend(set.stirred.into_iter().map(|stirred| stirred.path));
+            }
+            Seen::Settings(_) | Seen::Note(_) => {}
+        }
+    }
+}
+
 #[test]
 fn names_that_are_not_utf8_survive() {
     let (_dir, root) = temp(&[]);

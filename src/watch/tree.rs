@@ -848,7 +848,12 @@ impl<P: Place + Sync> Tree<P> {
         }
         for (name, its) in doubts {
             let sign = if its == Sign::Gone { its } else { sign };
-            self.doubt(&path.join(name), at, sign, quiet);
+            let file = path.join(name);
+            self.doubt(&file, at, sign, quiet);
+            // Found by looking: no event may tell when it goes again, or becomes again what it was.
+            if let Some(doubt) = self.dirty.get_mut(&file) {
+                doubt.stirred = true;
+            }
         }
         for gone in gone {
             self.forget_dir(&gone, at, quiet);
