@@ -11,7 +11,7 @@ use anyhow::Result;
 use nix::unistd::Pid;
 
 use crate::config::{self, Config, OnFailure, ReadyBy};
-use crate::outputs::Written;
+use crate::incremental::outputs::Written;
 use crate::performer::Performer;
 use crate::plain::Console;
 use crate::process;

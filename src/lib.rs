@@ -10,7 +10,8 @@
 //! | 1 see | [`watch`] | kernel events become changed paths whose content differs |
 //! | 2 plan | [`rules`], [`readers`] | changed paths become a plan: which rules, and what it means for the server |
 //! | 3 decide | [`supervisor`] | facts become orders; all policy, pure |
-//! | 4 build | [`process`], [`outputs`] | a guardian process runs commands; what they wrote is read |
+//! | 4 build | [`process`] | a guardian process runs commands |
+//! |   | [`incremental`] | what need not be built: outputs by content, what earlier runs made of which inputs |
 //! |   | [`diagnostics`] | what rules print becomes problems: file, line, column |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
 //! | 6 show | [`plain`] | reports become lines |
@@ -31,9 +32,9 @@ pub mod config;
 pub mod diagnostics;
 pub mod event_loop;
 pub mod gaps;
+pub mod incremental;
 pub mod keys;
 pub mod logging;
-pub mod outputs;
 pub mod performer;
 pub mod plain;
 pub mod process;

@@ -15,7 +15,7 @@ use crate::config::diagnostic::Diagnostics;
 use crate::config::file::{self, LoadError};
 use crate::diagnostics::{Files, Problems, Reader, Standing, locations};
 use crate::event_loop::{self, Input, Setup};
-use crate::outputs::{self, Written};
+use crate::incremental::outputs::{self, Written};
 use crate::plain::{self, Console, Names};
 use crate::process::{self, Guardian, Spec};
 use crate::readers::{Misread, Readers};
