@@ -658,7 +658,9 @@ fn what_came_with_a_folder_and_went_with_it_is_not_passed_over() {
     let [away, here] = [dir.path().join("away/d2"), root.join("d2")];
     let (began, batches) = channel();
     let surroundings = Surroundings {
-        before_batch: move || drop(began.send(())),
+        before_batch: move || {
+            let _ = began.send(());
+        },
         capacity: INBOX,
         mounts: Surroundings::default().mounts,
         probe_patience: DEADLINE,
