@@ -19,7 +19,7 @@ use crate::restart::ready::ReadyReport;
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{
-    Effect, Event, HotPolicy, Policy, ReadyPolicy, Request, RulePolicy, ServerPolicy,
+    Effect, Event, HotPolicy, Policy, ReadyPolicy, Request, Reuse, RulePolicy, ServerPolicy,
 };
 use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
@@ -35,6 +35,8 @@ pub enum Input {
     Process(process::Report),
     /// From a probe.
     Ready(JobId, ReadyReport),
+    /// Whether a rule can do without its command, found out on a thread of its own.
+    Reused(JobId, Reuse),
     /// The outputs of a rule, read on a thread of their own.
     Looked(JobId, RuleId, Written),
     /// A job that could not even be asked for, and why.
@@ -146,12 +148,13 @@ fn receive(inbox: &Receiver<Input>, deadline: Option<Instant>) -> Option<Input> 
 
 /// What the supervisor needs to know of a config.
 pub fn policy(config: &Config, silent: bool) -> Policy {
-    let rule = |rule: &config::Rule| RulePolicy {
+    let rule = |(place, rule): (usize, &config::Rule)| RulePolicy {
         name: rule.name.clone(),
         then: rule.then,
         runs: rule.run.is_some(),
         outputs: rule.run.is_some() && !rule.outputs.is_empty(),
         timeout: rule.timeout,
+        needs: (0..place).map(RuleId).collect(),
     };
     let server = |server: &config::Server| ServerPolicy {
         holds: !server.listen.is_empty(),
@@ -171,7 +174,8 @@ pub fn policy(config: &Config, silent: bool) -> Policy {
         }),
     };
     Policy {
-        rules: config.rules.iter().map(rule).collect(),
+        rules: config.rules.iter().enumerate().map(rule).collect(),
+        jobs: 1,
         server: config.server.as_ref().map(server),
     }
 }

@@ -24,7 +24,7 @@ use crate::restart::sockets::Held;
 use crate::rules::{self, By, Changed};
 use crate::servers::Servers;
 use crate::state::State;
-use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Target, Who};
+use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Reuse, Target, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
 use crate::watch::{self, ChangeKind, ChangeSet, Seen, Stirred, Watcher};
@@ -134,6 +134,9 @@ impl Performer {
     /// Carries out one order.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::Reuse { job, .. } => {
+                let _ = self.sender.send(Input::Reused(job, Reuse::Nothing));
+            }
             Effect::Run { job, rule } => self.run(job, rule),
             Effect::Start {
                 job,
@@ -347,6 +350,7 @@ impl Performer {
             Input::Kept(job) => vec![Event::Kept(job)],
             Input::Refused(job, reason) => vec![Event::Refused(job, reason)],
             Input::Cleared(job) => self.servers.cleared(job),
+            Input::Reused(job, reuse) => vec![Event::Reused(job, reuse)],
             Input::Looked(job, rule, written) => {
                 self.looked(job, rule, written).into_iter().collect()
             }

@@ -4,7 +4,7 @@
 //! untouched, those of a rule through its reader of problems; a line of devwatch's own starts at the start of a line.
 //! [`lines`] turns a report into such lines and is pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -17,6 +17,7 @@ use crate::diagnostics::{Problems, Reader, plain_line};
 use crate::process::{Output, Stream};
 use crate::supervisor::event::{Cause, HotMode, Outcome, Report, RestartKind, Retry, Serving, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
+use crate::supervisor::plan::RuleId;
 
 /// devwatch's own stdout and stderr, shared by everybody who writes.
 #[derive(Clone)]
@@ -163,10 +164,15 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
         Report::End {
             build,
             outcome,
+            restored,
             took,
         } => {
             let mut lines = problem_lines(names.problems);
-            lines.push(format!("build {build} end {}", end(outcome, *took, names)));
+            let end = end(outcome, *took, names);
+            lines.push(format!(
+                "build {build} end {end}{}",
+                cached(restored, names)
+            ));
             lines
         }
         Report::Stale { generation, since } => {
@@ -295,6 +301,18 @@ fn counts(problems: &Problems) -> String {
         _ => format!(" {key}={number}"),
     };
     count("errors", problems.errors) + &count("warnings", problems.warnings)
+}
+
+/// The rules whose outputs came out of the cache.
+fn cached(restored: &BTreeSet<RuleId>, names: &Names<'_>) -> String {
+    let rules: Vec<String> = restored
+        .iter()
+        .map(|rule| word(names.rules[rule.0]))
+        .collect();
+    match rules.is_empty() {
+        true => String::new(),
+        false => format!(" cached={}", rules.join(",")),
+    }
 }
 
 fn end(outcome: &Outcome, took: Duration, names: &Names<'_>) -> String {
@@ -473,7 +491,6 @@ const MOST_LAST_LINES: usize = 3;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::path::PathBuf;
 
     use expect_test::{Expect, expect};
@@ -481,7 +498,6 @@ mod tests {
     use super::*;
     use crate::diagnostics::{Problem, Severity};
     use crate::supervisor::event::{Evidence, Exit};
-    use crate::supervisor::plan::RuleId;
 
     #[track_caller]
     fn check(report: Report, expected: Expect) {
@@ -517,6 +533,7 @@ mod tests {
         Report::End {
             build: 42,
             outcome,
+            restored: BTreeSet::new(),
             took: Duration::from_millis(1312),
         }
     }

@@ -61,8 +61,8 @@ pub fn makers<'a>(config: &'a Config, path: &'a Path) -> impl Iterator<Item = Ru
 /// The demand of a changed env file: the server reads it only when it starts.
 pub fn env_file() -> Plan {
     Plan {
-        rules: BTreeSet::new(),
         then: Then::Cold,
+        ..Plan::default()
     }
 }
 

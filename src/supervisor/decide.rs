@@ -11,8 +11,8 @@ use super::generation::{GenerationId, JobId};
 use super::limits::{SPAWN_LIMIT, STOP_GRACE};
 use super::plan::{Plan, RuleId, Then};
 use super::state::{
-    Arriving, Cycle, Doubt, Fallen, Going, Next, Pending, Reconfigure, Running, Server, Stage,
-    Starting, renumber,
+    Arriving, Carried, Cycle, Doubt, Fallen, Going, Looking, Next, Pending, Reconfigure, Running,
+    Server, Stage, Starting, renumber,
 };
 
 impl Supervisor {
@@ -80,9 +80,7 @@ impl Supervisor {
         self.pending = None;
         self.reconfigure = None;
         self.crashes.retry_at = None;
-        if let Some(running) = self.cycle.as_mut().and_then(|cycle| cycle.running.take()) {
-            self.cancel(now, running);
-        }
+        self.cancel_all(now);
         if self.cycle.is_some() {
             self.end(now, Outcome::Superseded);
         }
@@ -96,12 +94,15 @@ impl Supervisor {
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        let running = self.cycle.as_ref().and_then(|cycle| cycle.running);
-        if let Some(running) =
-            running.filter(|running| running.timeout_at.is_some_and(|at| now >= at))
-        {
-            self.cancel(now, running);
-            self.fail(now, None, Some("took longer than its timeout".to_owned()));
+        let running = self.cycle.iter().flat_map(|cycle| &cycle.running);
+        let expired: Vec<(JobId, Running)> = running
+            .filter(|(_, running)| running.timeout_at.is_some_and(|at| now >= at))
+            .map(|(job, running)| (*job, *running))
+            .collect();
+        for (job, running) in expired {
+            self.cancel(now, job, running);
+            let reason = Some("took longer than its timeout".to_owned());
+            self.fail(now, job, None, reason);
         }
         let Some(starting) = self.starting().filter(|starting| now >= starting.ready_by) else {
             return;
@@ -161,25 +162,48 @@ impl Supervisor {
         };
         self.fallen = None;
         pending.plan.join(std::mem::take(&mut self.owed));
-        let mut running = None;
-        let mut nominal = Then::Nothing;
+        let rules = &self.policy.rules;
+        let obsolete = |rule: &RuleId| {
+            let mut read = rules[rule.0].needs.iter().chain([rule]);
+            read.any(|rule| pending.plan.rules.contains(rule))
+        };
+        for looking in self.looking.values_mut() {
+            looking.touched |= obsolete(&looking.rule);
+        }
+        let mut carried = Carried::default();
         if let Some(mut old) = self.cycle.take() {
+            let touched = &pending.plan.rules;
+            carried = Carried {
+                due: std::mem::take(&mut old.due),
+                running: std::mem::take(&mut old.running),
+                restored: std::mem::take(&mut old.restored),
+                nominal: old.nominal,
+            };
+            carried.due.retain(|rule, _| !obsolete(rule));
+            carried.restored.retain(|rule| !touched.contains(rule));
+            let cancelled: Vec<(JobId, Running)> = carried
+                .running
+                .extract_if(.., |_, running| touched.contains(&running.rule))
+                .collect();
             pending.plan.rules.append(&mut old.todo);
-            nominal = old.nominal;
-            running = old.running.take();
-            if let Some(touched) =
-                running.filter(|running| pending.plan.rules.contains(&running.rule))
-            {
-                running = None;
-                self.cancel(now, touched);
-            }
+            pending.plan.forced.append(&mut old.forced);
             pending.cause.join(old.cause.clone());
             pending.since = pending.since.min(old.since);
+            for (job, running) in cancelled {
+                self.cancel(now, job, running);
+            }
             self.cycle = Some(old);
             self.end(now, Outcome::Superseded);
         }
         self.owed.then = pending.plan.then;
-        self.begin(now, pending, running, nominal);
+        self.begin(now, pending, carried);
+    }
+
+    fn cancel_all(&mut self, now: Instant) {
+        let running = self.cycle.as_mut().map(|cycle| &mut cycle.running);
+        for (job, running) in running.map(std::mem::take).unwrap_or_default() {
+            self.cancel(now, job, running);
+        }
     }
 
     /// Puts a new config in force as soon as no rule of the old one runs. False: not yet.
@@ -187,15 +211,13 @@ impl Supervisor {
         if self.reconfigure.is_none() {
             return true;
         }
-        if let Some(running) = self.cycle.as_mut().and_then(|cycle| cycle.running.take()) {
-            self.cancel(now, running);
-        }
+        self.cancel_all(now);
         if self.cycle.is_some() {
             let since = self.cycle.as_ref().expect("looked at above").since;
             self.demand(Plan::default(), Cause::Start, since);
             self.end(now, Outcome::Superseded);
         }
-        if self.rule_leaving() || self.about_to_start() {
+        if self.rule_leaving() || self.about_to_start() || !self.looking.is_empty() {
             return false;
         }
         let Reconfigure {
@@ -226,7 +248,7 @@ impl Supervisor {
         self.policy = policy;
         self.good = None;
         self.keeping = None;
-        self.broken = None;
+        self.broken.clear();
         self.effects.push(Effect::Configure);
         if self.policy.server.is_none() {
             self.stop_next(now);
@@ -236,9 +258,11 @@ impl Supervisor {
         }
         // Rule numbers of the old config mean nothing in the new one, and every rule is due.
         self.owed.rules.clear();
+        self.owed.forced.clear();
         let every = self.every_rule();
         let pending = self.pending.as_mut().expect("a new config is a change");
         pending.plan.rules = every.rules;
+        pending.plan.forced.clear();
         true
     }
 
@@ -252,7 +276,7 @@ impl Supervisor {
                     cause: Cause::Crash,
                     since: now,
                 };
-                self.begin(now, pending, None, Then::Nothing);
+                self.begin(now, pending, Carried::default());
             }
         }
     }
@@ -261,18 +285,19 @@ impl Supervisor {
         self.cycle.is_none()
             && self.serving.is_none()
             && self.next.is_none()
+            && self.looking.is_empty()
             && self.outputs.doubts.is_empty()
     }
 
-    pub(super) fn begin(
-        &mut self,
-        now: Instant,
-        pending: Pending,
-        running: Option<Running>,
-        nominal: Then,
-    ) {
+    pub(super) fn begin(&mut self, now: Instant, pending: Pending, carried: Carried) {
         self.cycles += 1;
         let Pending { plan, cause, since } = pending;
+        let Carried {
+            due,
+            running,
+            restored,
+            nominal,
+        } = carried;
         self.report(Report::Begin {
             build: self.cycles,
             cause: cause.clone(),
@@ -283,48 +308,86 @@ impl Supervisor {
             cause,
             since,
             todo: plan.rules,
-            done: BTreeSet::new(),
+            forced: plan.forced,
+            due,
             running,
+            done: BTreeSet::new(),
+            ran: false,
+            restored,
+            failed: None,
             nominal: nominal.max(plan.then),
             built: false,
         });
     }
 
-    /// Runs what is to be run, one rule after the other, and then asks what the server is owed.
+    /// Brings up to date what is to be, each rule after those it needs, and then asks what the server is owed.
     pub(super) fn build(&mut self, now: Instant) {
-        // No rule runs beside a cancelled one, nor while a server is about to be started from its outputs.
+        // No rule is begun beside a cancelled one, nor while a server is about to be started from its outputs.
         if self.rule_leaving() || self.about_to_start() {
             return;
         }
-        while let Some(cycle) = self
-            .cycle
-            .as_mut()
-            .filter(|cycle| !cycle.built && cycle.running.is_none())
-        {
-            let Some(rule) = cycle.todo.pop_first() else {
-                cycle.built = true;
-                if !self.conclude(now) {
-                    self.cycle.as_mut().expect("it goes on").built = false;
-                }
-                return;
-            };
-            let policy = &self.policy.rules[rule.0];
-            if !policy.runs {
-                self.rule_done(rule);
-                continue;
-            }
-            self.jobs += 1;
-            let job = JobId(self.jobs);
-            let timeout_at = policy.timeout.map(|timeout| now + timeout);
-            cycle.running = Some(Running {
-                job,
-                rule,
-                timeout_at,
-                inspecting: false,
-            });
-            self.outputs.doubts.retain(|_, doubt| doubt.rule != rule);
-            self.effects.push(Effect::Run { job, rule });
+        while let Some(rule) = self.next_rule() {
+            self.begin_rule(now, rule);
         }
+        self.end_failed(now);
+        let over =
+            |cycle: &&mut Cycle| !cycle.built && cycle.todo.is_empty() && cycle.running.is_empty();
+        if let Some(cycle) = self.cycle.as_mut().filter(over) {
+            cycle.built = true;
+            if !self.conclude(now) {
+                self.cycle.as_mut().expect("it goes on").built = false;
+            }
+        }
+    }
+
+    /// A rule that can begin now: nothing that it needs is still to be done, and there is room for it.
+    fn next_rule(&self) -> Option<RuleId> {
+        let cycle = self.cycle.as_ref().filter(|cycle| !cycle.built)?;
+        let running = cycle.running.values().map(|running| running.rule);
+        let busy: BTreeSet<RuleId> = running
+            .chain(self.looking.values().map(|looking| looking.rule))
+            .collect();
+        let needs = |rule: RuleId| &self.policy.rules[rule.0].needs;
+        let can_begin = |rule: &&RuleId| {
+            let has_room = busy.len() < self.policy.jobs || !self.policy.rules[rule.0].runs;
+            let is_free = !busy.contains(rule);
+            let mut needed = needs(**rule).iter();
+            let waits = needed.any(|other| cycle.todo.contains(other) || busy.contains(other));
+            // One that was begun before this one was due reads what this one writes.
+            let is_read = busy.iter().any(|other| needs(*other).contains(rule));
+            has_room && is_free && !waits && !is_read
+        };
+        cycle.todo.iter().find(can_begin).copied()
+    }
+
+    fn begin_rule(&mut self, now: Instant, rule: RuleId) {
+        let cycle = self.cycle.as_mut().expect("a rule begins in a cycle");
+        let policy = &self.policy.rules[rule.0];
+        if !policy.runs {
+            cycle.todo.remove(&rule);
+            self.rule_done(rule, true);
+            return;
+        }
+        let known = cycle.due.remove(&rule);
+        let job = known.unwrap_or_else(|| {
+            self.jobs += 1;
+            JobId(self.jobs)
+        });
+        if known.is_none() && !cycle.forced.contains(&rule) {
+            let touched = false;
+            self.looking.insert(job, Looking { rule, touched });
+            self.effects.push(Effect::Reuse { job, rule });
+            return;
+        }
+        cycle.todo.remove(&rule);
+        let running = Running {
+            rule,
+            timeout_at: policy.timeout.map(|timeout| now + timeout),
+            inspecting: false,
+        };
+        cycle.running.insert(job, running);
+        self.outputs.doubts.retain(|_, doubt| doubt.rule != rule);
+        self.effects.push(Effect::Run { job, rule });
     }
 
     /// A command did not get to its end: what it wrote may be half there.
@@ -397,12 +460,13 @@ impl Supervisor {
                 Way::Cold(reason) => self.go_cold(now, now, reason),
             }
         } else if self.next.is_none() && self.arriving.is_none() {
+            // What is left of one that could not replace it may still answer.
+            if self.server_leaving() {
+                return false;
+            }
             let serving = replaced.generation;
             self.owed = Plan::default();
-            let ran = self
-                .cycle
-                .as_ref()
-                .is_some_and(|cycle| !cycle.done.is_empty());
+            let ran = self.cycle.as_ref().is_some_and(|cycle| cycle.ran);
             let nominal = self.cycle.as_ref().map(|cycle| cycle.nominal);
             if ran && nominal < Some(Then::Restart) {
                 self.end(now, Outcome::Ok { exited: None });
@@ -549,7 +613,7 @@ impl Supervisor {
                 generation: still,
                 since,
             });
-        } else if let Some(rule) = self.broken {
+        } else if let Some(&rule) = self.broken.first() {
             // Started from the last good build, because the server had crashed: in service, but not FRESH.
             let reason = Some("not built since".to_owned());
             let serving = Some(serving.generation);

@@ -19,7 +19,7 @@ pub type Pid = i32;
 pub struct Digest(pub u128);
 
 /// What a rule's outputs are now, looked at after its command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Produced {
     /// Of the final outputs (those that no rule takes as its files): what the server is owed for.
     pub finals: Option<Digest>,
@@ -27,6 +27,17 @@ pub struct Produced {
     pub all: Option<Digest>,
     /// Rules whose files match an output that came out with new content.
     pub dirtied: BTreeSet<RuleId>,
+}
+
+/// Whether a rule can do without its command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Its inputs are those of its last success, and its outputs are what that left.
+    Current(Produced),
+    /// Its outputs were what they are not now for just these inputs; they were kept, and have been put back.
+    Restored(Produced),
+    /// No: its command has to run.
+    Nothing,
 }
 
 /// How a process ended.
@@ -84,7 +95,7 @@ impl fmt::Display for Evidence {
 /// What somebody asked for: a key, a signal, a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Run every rule, changed or not.
+    /// Run every rule, changed or not, whatever it made last.
     Build,
     /// Start the server afresh without a build.
     Restart,
@@ -128,6 +139,8 @@ pub enum Event {
     Exited(JobId, Exit),
     /// Nothing of a job is left.
     TreeGone(JobId),
+    /// The answer to [`Effect::Reuse`].
+    Reused(JobId, Reuse),
     /// The answer to [`Effect::Inspect`].
     Produced(JobId, Produced),
     /// A server has a listening socket of its own.
@@ -159,6 +172,14 @@ pub enum Target {
 /// Orders. The performer carries them out and decides nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
+    /// See whether a rule can do without its command, put back what was kept of its outputs if so, and report
+    /// [`Event::Reused`].
+    Reuse {
+        /// The number under which its command will run, if it has to.
+        job: JobId,
+        /// Which rule.
+        rule: RuleId,
+    },
     /// Run a rule's command.
     Run {
         /// Its job number.
@@ -373,6 +394,8 @@ pub enum Report {
         build: u64,
         /// How.
         outcome: Outcome,
+        /// The rules whose outputs were put back instead of being made anew.
+        restored: BTreeSet<RuleId>,
         /// From begin to end.
         took: Duration,
     },
@@ -438,10 +461,12 @@ pub enum Report {
 }
 
 /// Time limits and modes: what the supervisor needs to know of the config. Never the clock.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// In the order of the config.
     pub rules: Vec<RulePolicy>,
+    /// How many rules may run at the same time, where their `needs` allow it. At least 1.
+    pub jobs: usize,
     /// Without a server devwatch runs rules as a task.
     pub server: Option<ServerPolicy>,
 }
@@ -459,6 +484,8 @@ pub struct RulePolicy {
     pub outputs: bool,
     /// How long its command may take.
     pub timeout: Option<Duration>,
+    /// The rules that have to be done before it, where they are due: all of them, also those that these need.
+    pub needs: BTreeSet<RuleId>,
 }
 
 /// What the supervisor needs to know of the server.

@@ -9,7 +9,7 @@
 //! serve cannot be written down.
 //!
 //! The rules of this house, each held by the simulation:
-//! * At most one build runs; the next starts when the cancelled one is gone, never beside it.
+//! * A rule runs after those it needs and never beside itself; nothing is begun beside a cancelled one.
 //! * Nothing touches the serving process before every rule has succeeded and what it serves from differs.
 //! * A new server starts only when nothing of the old one is left.
 //! * What a failed attempt owed stays owed; a save is never lost and never delayed by a crash loop.
@@ -27,6 +27,7 @@ mod state;
 mod tests;
 pub mod trace;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use event::{Digests, Effect, Event, Outcome, Policy, Report, RestartKind, Target, Who};
@@ -34,8 +35,8 @@ use generation::JobId;
 use limits::{CANCEL_GRACE, STABLE_AFTER, STOP_GRACE};
 use plan::{Plan, RuleId, Then};
 use state::{
-    Arriving, Crashes, Cycle, Fallen, Going, Leaving, Next, Outputs, Pending, Quit, Reconfigure,
-    Running, Server, Stage, Starting,
+    Arriving, Crashes, Cycle, Fallen, Going, Leaving, Looking, Next, Outputs, Pending, Quit,
+    Reconfigure, Running, Server, Stage, Starting,
 };
 
 /// What is happening, what is owed, and what serves.
@@ -51,10 +52,12 @@ pub struct Supervisor {
     /// The attempt under way: exactly one begin line without an end line.
     cycle: Option<Cycle>,
     cycles: u64,
+    /// Rules of which is being found out whether they can do without their commands; they outlive their cycle.
+    looking: BTreeMap<JobId, Looking>,
     /// What each rule's outputs were when its command last succeeded.
     outputs: Outputs,
-    /// The rule whose failure stands until it succeeds.
-    broken: Option<RuleId>,
+    /// Rules whose failure stands until they succeed.
+    broken: BTreeSet<RuleId>,
     next: Option<Next>,
     serving: Option<Server>,
     /// Set while what serves is not known to be FRESH.
@@ -88,8 +91,9 @@ impl Supervisor {
             owed: Plan::default(),
             cycle: None,
             cycles: 0,
+            looking: BTreeMap::new(),
             outputs: Outputs::default(),
-            broken: None,
+            broken: BTreeSet::new(),
             next: None,
             serving: None,
             arriving: None,
@@ -121,11 +125,10 @@ impl Supervisor {
         if self.quit.is_some() {
             return leaving;
         }
-        let running = self
-            .cycle
-            .as_ref()
-            .and_then(|cycle| cycle.running)
-            .and_then(|running| running.timeout_at);
+        let running = self.cycle.as_ref().and_then(|cycle| {
+            let timeouts = cycle.running.values();
+            timeouts.filter_map(|running| running.timeout_at).min()
+        });
         let starting = self.starting().map(|starting| starting.ready_by);
         let retry = self.crashes.retry_at.filter(|_| self.may_revive());
         let proven = self.to_be_kept().map(|(_, at)| at);
@@ -149,16 +152,17 @@ impl Supervisor {
         self.report(Report::End {
             build: cycle.number,
             outcome,
+            restored: cycle.restored,
             took,
         });
     }
 
     /// Ends a command before its time. One that is only being looked at has ended already.
-    fn cancel(&mut self, now: Instant, running: Running) {
+    fn cancel(&mut self, now: Instant, job: JobId, running: Running) {
         if running.inspecting {
             return;
         }
-        let Running { job, rule, .. } = running;
+        let rule = running.rule;
         self.doubt(job, rule);
         self.effects.push(Effect::Stop {
             job,
@@ -226,7 +230,7 @@ impl Supervisor {
     fn every_rule(&self) -> Plan {
         Plan {
             rules: (0..self.policy.rules.len()).map(RuleId).collect(),
-            then: Then::Nothing,
+            ..Plan::default()
         }
     }
 

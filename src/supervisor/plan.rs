@@ -24,8 +24,10 @@ pub enum Then {
 /// associative, idempotent), so neither batching nor order ever changes the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The rules to run.
+    /// The rules that are due: each runs unless what it made last is what it would make now.
     pub rules: BTreeSet<RuleId>,
+    /// Of these, the rules that run regardless.
+    pub forced: BTreeSet<RuleId>,
     /// What the server is owed besides what the rules will owe it.
     pub then: Then,
 }
@@ -34,6 +36,7 @@ impl Plan {
     /// Makes this plan demand what either of the two demands.
     pub fn join(&mut self, other: Plan) {
         self.rules.extend(other.rules);
+        self.forced.extend(other.forced);
         self.then = self.then.max(other.then);
     }
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use super::Supervisor;
 use super::event::{
     Cause, Digests, Effect, Event, Evidence, Exit, HotMode, Outcome, Pid, Produced, Report,
-    Request, RestartKind, Retry, Serving, Target, Who,
+    Request, RestartKind, Retry, Reuse, Serving, Target, Who,
 };
 use super::generation::{GenerationId, JobId};
 use super::limits::{KILL_WAIT, STABLE_AFTER, STOP_GRACE};
 use super::plan::{Plan, RuleId, Then};
 use super::state::{
-    Arriving, Crashes, Doubt, Fallen, Going, Leaving, Next, Pending, Quit, Reconfigure, Running,
-    Server, Stage, store,
+    Arriving, Crashes, Cycle, Doubt, Failed, Fallen, Going, Leaving, Looking, Next, Pending, Quit,
+    Reconfigure, Running, Server, Stage, store,
 };
 
 impl Supervisor {
@@ -53,7 +53,8 @@ impl Supervisor {
                 // Only here is a job forgotten. That its main process ended may have been lost on the way.
                 self.ended(now, job, Some(Exit::Lost), None, true);
             }
-            Event::Produced(job, produced) => self.produced(job, produced),
+            Event::Reused(job, reuse) => self.reused(now, job, reuse),
+            Event::Produced(job, produced) => self.produced(now, job, produced),
             Event::Listening(job) => self.listening(job),
             Event::Ready(job, evidence) => {
                 if self
@@ -70,12 +71,16 @@ impl Supervisor {
             }
             Event::Refused(job, reason) => self.refused(now, job, reason),
             Event::TookOver(job, pid) => self.took_over(now, job, pid),
-            Event::Asked(Request::Build) => self.demand(self.every_rule(), Cause::Request, now),
+            Event::Asked(Request::Build) => {
+                let mut plan = self.every_rule();
+                plan.forced = plan.rules.clone();
+                self.demand(plan, Cause::Request, now);
+            }
             Event::Asked(Request::Restart) => {
                 self.demand(
                     Plan {
-                        rules: BTreeSet::new(),
                         then: Then::Cold,
+                        ..Plan::default()
                     },
                     Cause::Request,
                     now,
@@ -119,10 +124,10 @@ impl Supervisor {
         } else if self
             .cycle
             .as_ref()
-            .and_then(|cycle| cycle.running)
-            .is_some_and(|r| r.job == job && !r.inspecting)
+            .and_then(|cycle| cycle.running.get(&job))
+            .is_some_and(|running| !running.inspecting)
         {
-            self.rule_ended(now, exit, reason);
+            self.rule_ended(now, job, exit, reason);
         } else if self
             .starting()
             .is_some_and(|starting| starting.server.job == job)
@@ -209,23 +214,63 @@ impl Supervisor {
         self.report(Report::TookOver { generation, pid });
     }
 
-    pub(super) fn rule_ended(&mut self, now: Instant, exit: Option<Exit>, reason: Option<String>) {
+    pub(super) fn rule_ended(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        exit: Option<Exit>,
+        reason: Option<String>,
+    ) {
         let cycle = self.cycle.as_mut().expect("a rule runs in a cycle");
-        let running = cycle.running.as_mut().expect("called for a running rule");
-        let (job, rule) = (running.job, running.rule);
+        let running = cycle
+            .running
+            .get_mut(&job)
+            .expect("called for a running rule");
+        let rule = running.rule;
         if !exit.is_some_and(Exit::success) {
-            self.fail(now, exit, reason);
+            self.fail(now, job, exit, reason);
         } else if self.policy.rules[rule.0].outputs {
             running.inspecting = true;
             running.timeout_at = None;
             self.effects.push(Effect::Inspect { job, rule });
         } else {
-            cycle.running = None;
-            self.rule_done(rule);
+            cycle.running.remove(&job);
+            self.rule_done(rule, true);
         }
     }
 
-    pub(super) fn produced(&mut self, job: JobId, produced: Produced) {
+    /// Whether a rule can do without its command.
+    fn reused(&mut self, now: Instant, job: JobId, reuse: Reuse) {
+        let Some(Looking { rule, touched }) = self.looking.remove(&job) else {
+            return;
+        };
+        let (produced, restored) = match reuse {
+            Reuse::Current(produced) => (Some(produced), false),
+            Reuse::Restored(produced) => (Some(produced), true),
+            Reuse::Nothing => (None, false),
+        };
+        if let Some(produced) = &produced {
+            self.outputs.doubts.retain(|_, doubt| doubt.rule != rule);
+            self.whole(rule, produced);
+        }
+        let waiting = self.cycle.as_mut();
+        let waiting = waiting.filter(|cycle| !touched && cycle.todo.contains(&rule));
+        match (waiting, produced) {
+            (Some(cycle), None) => _ = cycle.due.insert(rule, job),
+            (Some(cycle), Some(produced)) => {
+                cycle.todo.remove(&rule);
+                if restored {
+                    cycle.restored.insert(rule);
+                }
+                self.dirty(now, produced.dirtied);
+                self.rule_done(rule, restored);
+            }
+            // Nobody waits for it, or it is asked again.
+            (None, produced) => self.unawaited(produced.unwrap_or_default().dirtied),
+        }
+    }
+
+    pub(super) fn produced(&mut self, now: Instant, job: JobId, produced: Produced) {
         if let Some(Doubt { rule, .. }) = self.outputs.doubts.remove(&job) {
             if produced.all == self.outputs.good.get(&rule).copied() {
                 self.outputs.damaged.remove(&rule);
@@ -234,56 +279,112 @@ impl Supervisor {
             }
             return;
         }
-        let awaited = self
-            .cycle
-            .as_mut()
-            .and_then(|cycle| Some((cycle.running?, cycle)))
-            .filter(|(running, _)| running.job == job && running.inspecting);
-        let Some((running, cycle)) = awaited else {
-            // Superseded during the look. The outputs are there all the same, and if the rule writes the same
-            // again, nobody will hear of them any more.
-            let due = match &mut self.cycle {
-                Some(cycle) if !cycle.built => &mut cycle.todo,
-                Some(_) | None => &mut self.owed.rules,
-            };
-            due.extend(produced.dirtied);
+        let running = self.cycle.as_mut().map(|cycle| &mut cycle.running);
+        let awaited = running.and_then(|running| {
+            let is_awaited = running.get(&job)?.inspecting;
+            is_awaited.then(|| running.remove(&job))?
+        });
+        let Some(Running { rule, .. }) = awaited else {
+            self.unawaited(produced.dirtied);
             return;
         };
-        cycle.running = None;
-        cycle.todo.extend(
-            produced
-                .dirtied
-                .iter()
-                .filter(|rule| !cycle.done.contains(rule)),
-        );
-        store(&mut self.outputs.finals, running.rule, produced.finals);
-        store(&mut self.outputs.good, running.rule, produced.all);
-        self.outputs.damaged.remove(&running.rule);
-        self.rule_done(running.rule);
+        self.whole(rule, &produced);
+        self.dirty(now, produced.dirtied);
+        self.rule_done(rule, true);
     }
 
-    /// A rule needs nothing more in this cycle. One without outputs always owes what it means.
-    pub(super) fn rule_done(&mut self, rule: RuleId) {
+    /// The outputs of `rule` are what its command makes.
+    fn whole(&mut self, rule: RuleId, produced: &Produced) {
+        store(&mut self.outputs.finals, rule, produced.finals);
+        store(&mut self.outputs.good, rule, produced.all);
+        self.outputs.damaged.remove(&rule);
+    }
+
+    /// Outputs of a cycle that was superseded during the look at them. They are there all the same, and if the rule
+    /// writes the same again, nobody will hear of them any more.
+    fn unawaited(&mut self, dirtied: BTreeSet<RuleId>) {
+        let due = match &mut self.cycle {
+            Some(cycle) if !cycle.built => &mut cycle.todo,
+            Some(_) | None => &mut self.owed.rules,
+        };
+        due.extend(dirtied);
+    }
+
+    /// Rules that take what another one has just made. Each rule runs after those it takes from, so none of these
+    /// has run in this cycle; if one has all the same, because a link leads around the globs, it does once more.
+    fn dirty(&mut self, now: Instant, dirtied: BTreeSet<RuleId>) {
+        let cycle = self.cycle.as_mut().expect("a rule is done in a cycle");
+        let runs = |rule: &RuleId| cycle.running.values().any(|running| running.rule == *rule);
+        let (late, todo): (BTreeSet<RuleId>, BTreeSet<RuleId>) = dirtied
+            .into_iter()
+            .partition(|rule| cycle.done.contains(rule) || runs(rule));
+        cycle.todo.extend(todo);
+        if !late.is_empty() {
+            let cause = cycle.cause.clone();
+            let plan = Plan {
+                rules: late,
+                ..Plan::default()
+            };
+            self.demand(plan, cause, now);
+        }
+    }
+
+    /// A rule needs nothing more in this cycle. One without outputs always owes what it means: what else the server
+    /// reads of its files, nobody knows.
+    pub(super) fn rule_done(&mut self, rule: RuleId, ran: bool) {
         let policy = &self.policy.rules[rule.0];
-        if !(policy.outputs && policy.runs) {
+        let owes = !(policy.outputs && policy.runs);
+        if owes {
             self.owed.then = self.owed.then.max(policy.then);
         }
-        if self.broken == Some(rule) {
-            self.broken = None;
-        }
+        self.broken.remove(&rule);
         let cycle = self.cycle.as_mut().expect("a rule is done in a cycle");
-        cycle.nominal = cycle.nominal.max(policy.then);
-        cycle.done.insert(rule);
+        if ran || owes {
+            cycle.ran = true;
+            cycle.nominal = cycle.nominal.max(policy.then);
+        }
+        cycle.forced.remove(&rule);
+        // If it was begun before something that it needs was due, it may have to run once more.
+        if policy.needs.is_disjoint(&cycle.todo) {
+            cycle.done.insert(rule);
+        }
     }
 
-    /// The running rule failed: the cycle ends, and what it has not done stays owed. The server is not touched.
-    pub(super) fn fail(&mut self, now: Instant, exit: Option<Exit>, reason: Option<String>) {
+    /// A running rule failed. It stays owed, and so do those that need it. The server is not touched.
+    pub(super) fn fail(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        exit: Option<Exit>,
+        reason: Option<String>,
+    ) {
         let cycle = self.cycle.as_mut().expect("a rule fails in a cycle");
-        let Running { job, rule, .. } = cycle.running.take().expect("a running rule failed");
-        self.owed.rules.append(&mut cycle.todo);
+        let Running { rule, .. } = cycle.running.remove(&job).expect("a running rule failed");
+        let rules = &self.policy.rules;
+        let (without, with): (BTreeSet<RuleId>, BTreeSet<RuleId>) = std::mem::take(&mut cycle.todo)
+            .into_iter()
+            .partition(|other| rules[other.0].needs.contains(&rule));
+        cycle.todo = with;
+        cycle.due.retain(|rule, _| !without.contains(rule));
+        // Which of several is told does not depend on which was faster.
+        if cycle.failed.as_ref().is_none_or(|other| rule < other.rule) {
+            cycle.failed = Some(Failed { rule, exit, reason });
+        }
+        self.owed.rules.extend(without);
         self.owed.rules.insert(rule);
-        self.broken = Some(rule);
+        self.broken.insert(rule);
         self.doubt(job, rule);
+        self.end_failed(now);
+    }
+
+    /// Ends a cycle in which a rule failed, as soon as nothing else is left to do in it.
+    pub(super) fn end_failed(&mut self, now: Instant) {
+        let over = |cycle: &&mut Cycle| cycle.todo.is_empty() && cycle.running.is_empty();
+        let cycle = self.cycle.as_mut().filter(over);
+        let Some(Failed { rule, exit, reason }) = cycle.and_then(|cycle| cycle.failed.take())
+        else {
+            return;
+        };
         let serving = self.serving.as_ref().map(|server| server.generation);
         self.end(
             now,

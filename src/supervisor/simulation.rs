@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{
     Cause, Digest, Effect, Event, Evidence, Exit, HotMode, HotPolicy, Outcome, Policy, Produced,
-    ReadyPolicy, Report, Request, Retry, RulePolicy, ServerPolicy, Target, Who,
+    ReadyPolicy, Report, Request, Retry, Reuse, RulePolicy, ServerPolicy, Target, Who,
 };
 use super::generation::{GenerationId, JobId};
 use super::limits::{
@@ -67,6 +67,11 @@ enum Happening {
     },
     /// The last of a process's tree ends.
     Vanishes(JobId),
+    /// It was found out whether a rule can do without its command.
+    Looked {
+        job: JobId,
+        rule: RuleId,
+    },
     /// An old server goes because its successor, if that still lives, has taken over.
     Goes {
         old: JobId,
@@ -102,15 +107,68 @@ enum What {
     Server(GenerationId),
 }
 
-/// A rule's inputs and outputs on disk.
-#[derive(Clone, Copy, Debug, Default)]
+/// A rule's inputs and outputs on disk. Versions are counted; two of them may hold the same.
+#[derive(Clone, Debug)]
 struct Disk {
     source: u64,
-    broken: bool,
+    /// By version.
+    contents: Vec<Content>,
     /// The source version of which the supervisor has been told.
     told: u64,
     /// What its output was made from; none: half-written.
     output: Option<u64>,
+    /// What it last succeeded with, and is remembered for.
+    success: Option<u64>,
+    /// What was kept, by what it was made from: the version.
+    kept: BTreeMap<u64, u64>,
+}
+
+/// What a version of a source holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    number: u64,
+    broken: bool,
+}
+
+impl Disk {
+    /// An up-to-date one, or one where nothing was ever built.
+    fn new(up_to_date: bool) -> Disk {
+        let number = 0;
+        let broken = false;
+        Disk {
+            source: 0,
+            contents: vec![Content { number, broken }],
+            told: 0,
+            output: up_to_date.then_some(0),
+            success: up_to_date.then_some(0),
+            kept: BTreeMap::new(),
+        }
+    }
+
+    fn content(&self, version: u64) -> Content {
+        self.contents[version as usize]
+    }
+
+    /// What comes out of a version. Contents in pairs come out the same: a comment was edited.
+    fn result(&self, version: u64) -> u64 {
+        self.content(version).number / 2
+    }
+
+    /// Whether all is as the last success with what was told left it.
+    fn is_current(&self, outputs: bool) -> bool {
+        let made = |success: u64| {
+            self.output.map(|output| self.result(output)) == Some(self.result(success))
+        };
+        self.success.is_some_and(|success| {
+            self.content(success) == self.content(self.told) && (!outputs || made(success))
+        })
+    }
+
+    fn next_version(&mut self, content: Content) -> u64 {
+        self.contents.push(content);
+        self.source += 1;
+        self.source
+    }
 }
 
 struct World {
@@ -122,6 +180,8 @@ struct World {
     sequence: u64,
     processes: BTreeMap<JobId, Process>,
     disk: Vec<Disk>,
+    /// Rules of which is being found out whether they can do without their commands.
+    looking: BTreeMap<JobId, RuleId>,
     policy: Policy,
     new_policy: Option<Policy>,
     /// After this, processes behave and nothing more comes from outside.
@@ -207,7 +267,8 @@ impl World {
         let mut dice = Dice(seed);
         let origin = Instant::now();
         let policy = random_policy(&mut dice, 0);
-        let disk = vec![Disk::default(); policy.rules.len()];
+        let disk = policy.rules.iter().map(|_| Disk::new(dice.chance(30)));
+        let disk = disk.collect();
         World {
             dice,
             origin,
@@ -217,6 +278,7 @@ impl World {
             sequence: 0,
             processes: BTreeMap::new(),
             disk,
+            looking: BTreeMap::new(),
             policy,
             new_policy: None,
             calm: false,
@@ -358,14 +420,18 @@ impl World {
             Happening::Fact(event) => Some(event),
             Happening::Save { rule, broken } => {
                 let since = self.now;
+                let undone = !self.calm && self.dice.chance(25);
                 let disk = self.disk.get_mut(rule.0)?;
-                disk.source += 1;
-                disk.broken = broken;
-                let version = disk.source;
+                let number = disk.source + 1;
+                let content = match undone {
+                    true => disk.content(self.dice.below(number)),
+                    false => Content { number, broken },
+                };
+                let version = disk.next_version(content);
                 let files = BTreeSet::from([PathBuf::from(format!("{}.{version}", rule.0))]);
                 let plan = Plan {
                     rules: BTreeSet::from([rule]),
-                    then: Then::Nothing,
+                    ..Plan::default()
                 };
                 // Not doubled: the watcher reports a change once.
                 let delay = self.dice.millis(0, 40);
@@ -378,8 +444,8 @@ impl World {
             Happening::EnvFile => {
                 let files = BTreeSet::from([PathBuf::from(".env")]);
                 let plan = Plan {
-                    rules: BTreeSet::new(),
                     then: Then::Cold,
+                    ..Plan::default()
                 };
                 Some(Event::Changed {
                     plan,
@@ -419,6 +485,7 @@ impl World {
                 }
                 None
             }
+            Happening::Looked { job, rule } => Some(self.looked(job, rule)),
             Happening::Vanishes(job) => {
                 let process = self.processes.get_mut(&job)?;
                 if process.tree_alive {
@@ -442,9 +509,18 @@ impl World {
         process.main_alive = false;
         let what = process.what;
         let took = process.took;
+        let cancelled = process.stopped_at.is_some();
+        // That a main process ended may be lost, that its tree is gone never is.
+        let is_lost = !self.calm && self.dice.chance(1);
         if let What::Rule(rule) = what {
             if exit.success() {
-                self.disk[rule.0].output = Some(took.0);
+                let disk = &mut self.disk[rule.0];
+                disk.output = Some(took.0);
+                // Nobody knows what it read if anything was saved since.
+                if !cancelled && !is_lost && disk.source == took.0 && disk.told == took.0 {
+                    disk.success = Some(took.0);
+                    disk.kept.insert(disk.content(took.0).number, took.0);
+                }
             } else if self.dice.chance(70) {
                 // Most tools leave the old output whole.
                 self.disk[rule.0].output = self.disk[rule.0].output.or(Some(took.0 / 2));
@@ -452,8 +528,7 @@ impl World {
                 self.disk[rule.0].output = None;
             }
         }
-        // That a main process ended may be lost, that its tree is gone never is.
-        if self.calm || !self.dice.chance(1) {
+        if !is_lost {
             self.report(Event::Exited(job, exit));
         }
         let lingering = if !self.calm && self.dice.chance(20) {
@@ -477,6 +552,7 @@ impl World {
             ));
         }
         match effect {
+            Effect::Reuse { job, rule } => self.reuse(*job, *rule),
             Effect::Run { job, rule } => {
                 self.failing.remove(rule);
                 self.run(*job, *rule)
@@ -502,19 +578,8 @@ impl World {
             Effect::Retire { job } => self.retire(*job),
             Effect::Kill { job } => self.kill(*job),
             Effect::Inspect { job, rule } => {
-                let disk = self.disk[rule.0];
-                // Versions in pairs come out the same: a comment was edited.
-                let digest = disk.output.map(|version| Digest(u128::from(version / 2)));
-                let digest = digest.or(Some(Digest(u128::MAX)));
-                let dirtied = BTreeSet::new();
-                self.report(Event::Produced(
-                    *job,
-                    Produced {
-                        finals: digest,
-                        all: digest,
-                        dirtied,
-                    },
-                ));
+                let produced = self.produced(*rule);
+                self.report(Event::Produced(*job, produced));
                 Ok(())
             }
             Effect::Configure => {
@@ -523,6 +588,9 @@ impl World {
                     .new_policy
                     .clone()
                     .ok_or("no config to put in force (14)")?;
+                if let Some(job) = self.looking.keys().next() {
+                    return Err(format!("the config changed under job {job} (14)"));
+                }
                 match self.rule_alive() {
                     Some(job) => Err(format!("the config changed under job {job} (14)")),
                     None => Ok(()),
@@ -558,25 +626,94 @@ impl World {
         self.processes.iter().find(alive).map(|(job, _)| *job)
     }
 
-    fn run(&mut self, job: JobId, rule: RuleId) -> Result<(), String> {
-        if let Some(other) = self.rule_alive() {
-            return Err(format!("job {job} runs beside job {other} (1)"));
+    fn produced(&self, rule: RuleId) -> Produced {
+        let disk = &self.disk[rule.0];
+        let whole = disk.output.map(|version| disk.result(version));
+        let digest = Some(Digest(whole.map_or(u128::MAX, u128::from)));
+        let outputs = self.policy.rules[rule.0].outputs;
+        Produced {
+            finals: digest.filter(|_| outputs),
+            all: digest.filter(|_| outputs),
+            dirtied: BTreeSet::new(),
         }
+    }
+
+    /// What holds for everything that is begun for a rule.
+    fn may_begin(&self, job: JobId, rule: RuleId) -> Result<(), String> {
         if self.quitting_since.is_some() {
             return Err(format!("job {job} was started while quitting (15)"));
         }
-        let policy = self
-            .policy
-            .rules
-            .get(rule.0)
-            .ok_or("an unknown rule was run")?
-            .clone();
+        let rules = &self.policy.rules;
+        let policy = rules.get(rule.0).ok_or("an unknown rule was run")?;
+        let mut busy: Vec<(JobId, RuleId)> = self
+            .looking
+            .iter()
+            .map(|(job, rule)| (*job, *rule))
+            .collect();
+        for (other, process) in &self.processes {
+            let What::Rule(its) = process.what else {
+                continue;
+            };
+            if process.main_alive && !self.stuck.contains(other) {
+                if process.stopped_at.is_some() {
+                    return Err(format!(
+                        "job {job} begins beside job {other}, which was cancelled"
+                    ));
+                }
+                busy.push((*other, its));
+            }
+        }
+        for (other, its) in &busy {
+            let related = policy.needs.contains(its) || rules[its.0].needs.contains(&rule);
+            if *its == rule || related {
+                return Err(format!("job {job} begins beside job {other} (1)"));
+            }
+        }
+        match busy.len() < self.policy.jobs {
+            true => Ok(()),
+            false => Err(format!("job {job} is one too many (1)")),
+        }
+    }
+
+    fn reuse(&mut self, job: JobId, rule: RuleId) -> Result<(), String> {
+        self.may_begin(job, rule)?;
+        self.looking.insert(job, rule);
+        let delay = self.dice.millis(0, 30);
+        self.after(delay, Happening::Looked { job, rule });
+        Ok(())
+    }
+
+    fn looked(&mut self, job: JobId, rule: RuleId) -> Event {
+        self.looking.remove(&job);
+        let outputs = self.policy.rules[rule.0].outputs;
+        let disk = &mut self.disk[rule.0];
+        if disk.is_current(outputs) {
+            self.failing.remove(&rule);
+            return Event::Reused(job, Reuse::Current(self.produced(rule)));
+        }
+        let content = disk.content(disk.told);
+        let kept = disk.kept.get(&content.number).copied();
+        if outputs && let Some(kept) = kept {
+            disk.output = Some(kept);
+            disk.success = Some(kept);
+            self.failing.remove(&rule);
+            return Event::Reused(job, Reuse::Restored(self.produced(rule)));
+        }
+        Event::Reused(job, Reuse::Nothing)
+    }
+
+    fn run(&mut self, job: JobId, rule: RuleId) -> Result<(), String> {
+        self.may_begin(job, rule)?;
+        let policy = self.policy.rules[rule.0].clone();
+        if !policy.outputs {
+            self.disk[rule.0].success = None;
+        }
         if self.dice.chance(2) && !self.calm {
             self.never_ran(job, What::Rule(rule));
             return Ok(());
         }
         let disk = &mut self.disk[rule.0];
-        let took = (disk.source, disk.broken);
+        let took = (disk.source, disk.content(disk.source).broken);
         if policy.outputs && self.dice.chance(50) {
             // Written in place: half there until the command is done.
             disk.output = None;
@@ -1017,9 +1154,7 @@ impl World {
                 }
             }
             Report::Down {
-                retry: Retry::In(delay),
-                generation,
-                ..
+                generation, retry, ..
             } => {
                 // A server that was ready for a while was not in a crash loop: the count starts anew.
                 if self
@@ -1029,7 +1164,9 @@ impl World {
                 {
                     self.crash_begins.clear();
                 }
-                self.check_delay(*delay)?;
+                if let Retry::In(delay) = retry {
+                    self.check_delay(*delay)?;
+                }
             }
             Report::Interim(serving) => {
                 self.ready_at.insert(serving.generation, self.now);
@@ -1048,7 +1185,7 @@ impl World {
                 self.ready_at.insert(*generation, self.now);
             }
             Report::TookOver { .. } | Report::Overdue { .. } => {}
-            Report::Down { .. } | Report::Stale { .. } | Report::Killed { .. } => {}
+            Report::Stale { .. } | Report::Killed { .. } => {}
         }
         Ok(())
     }
@@ -1102,13 +1239,17 @@ impl World {
             if policy.then < Then::Restart {
                 continue;
             }
-            let (told, from) = (self.disk[rule].told, server.started_from[&RuleId(rule)]);
-            // Versions in pairs come out the same, so an unchanged output is as good as a new one.
-            let same = if policy.runs && policy.outputs {
-                from / 2 >= told / 2
-            } else {
-                from >= told
-            };
+            let disk = &self.disk[rule];
+            let (told, from) = (disk.told, server.started_from[&RuleId(rule)]);
+            // What came out the same is as good as a new one, and so is what was made of more than was told.
+            let same = (told..=disk.source).any(|version| {
+                if policy.runs && policy.outputs {
+                    disk.result(from) == disk.result(version)
+                } else {
+                    disk.content(from) == disk.content(version)
+                }
+            });
+            let same = same || from >= told;
             if !same {
                 return Err(format!(
                     "gen {generation} is called fresh with {from} of rule {rule}; {told} was saved (4)"
@@ -1159,6 +1300,7 @@ impl World {
             | Event::SpawnFailed(..)
             | Event::Exited(..)
             | Event::TreeGone(_)
+            | Event::Reused(..)
             | Event::Produced(..)
             | Event::Listening(_)
             | Event::Ready(..)
@@ -1207,6 +1349,7 @@ impl World {
         if supervisor.pending.is_some()
             || supervisor.cycle.is_some()
             || supervisor.reconfigure.is_some()
+            || !supervisor.looking.is_empty()
         {
             return Err("at rest with something left to do (3)".to_owned());
         }
@@ -1238,7 +1381,8 @@ impl World {
 }
 
 fn random_policy(dice: &mut Dice, named_from: u64) -> Policy {
-    let rules = (0..dice.below(4))
+    let in_a_row = dice.chance(50);
+    let rules = (0..dice.below(5))
         .map(|n| {
             let runs = dice.chance(80);
             RulePolicy {
@@ -1253,9 +1397,14 @@ fn random_policy(dice: &mut Dice, named_from: u64) -> Policy {
                 runs,
                 outputs: runs && dice.chance(70),
                 timeout: dice.chance(50).then(|| dice.millis(500, 4_000)),
+                needs: (0..n as usize)
+                    .filter(|_| in_a_row || dice.chance(40))
+                    .map(RuleId)
+                    .collect(),
             }
         })
         .collect();
+    let rules = transitive(rules);
     let server = dice.chance(90).then(|| ServerPolicy {
         holds: dice.chance(50),
         stop_timeout: dice.millis(100, 5_000),
@@ -1273,5 +1422,21 @@ fn random_policy(dice: &mut Dice, named_from: u64) -> Policy {
             cold_on_failure: dice.chance(30),
         }),
     });
-    Policy { rules, server }
+    Policy {
+        rules,
+        jobs: 1 + dice.below(3) as usize,
+        server,
+    }
+}
+
+/// Whoever needs a rule needs what that one needs.
+fn transitive(mut rules: Vec<RulePolicy>) -> Vec<RulePolicy> {
+    for place in 0..rules.len() {
+        let mut needs = rules[place].needs.clone();
+        for other in &rules[place].needs {
+            needs.extend(&rules[other.0].needs);
+        }
+        rules[place].needs = needs;
+    }
+    rules
 }

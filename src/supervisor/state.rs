@@ -37,18 +37,52 @@ pub(super) struct Cycle {
     /// When the first change came that it takes up.
     pub(super) since: Instant,
     pub(super) todo: BTreeSet<RuleId>,
+    /// Of `todo` and `running`: run whatever they made last.
+    pub(super) forced: BTreeSet<RuleId>,
+    /// Of `todo`: these cannot do without their commands. The number under which that was found out.
+    pub(super) due: BTreeMap<RuleId, JobId>,
+    pub(super) running: BTreeMap<JobId, Running>,
     pub(super) done: BTreeSet<RuleId>,
-    pub(super) running: Option<Running>,
+    /// Some rule did more than to be found as it should be.
+    pub(super) ran: bool,
+    pub(super) restored: BTreeSet<RuleId>,
+    /// The first rule, by its place, that failed. What does not need it still runs.
+    pub(super) failed: Option<Failed>,
     /// The strongest meaning that its rules could have had, whatever came out: tells `ok` from `unchanged`.
     pub(super) nominal: Then,
     /// Its rules are done; its end is that of the server in `next`.
     pub(super) built: bool,
 }
 
+/// What a superseded cycle leaves to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Carried {
+    pub(super) due: BTreeMap<RuleId, JobId>,
+    pub(super) running: BTreeMap<JobId, Running>,
+    pub(super) restored: BTreeSet<RuleId>,
+    pub(super) nominal: Then,
+}
+
+/// How a rule failed.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) rule: RuleId,
+    pub(super) exit: Option<Exit>,
+    pub(super) reason: Option<String>,
+}
+
+/// A rule of which is being found out whether it can do without its command. That cannot be called off: what was
+/// kept may be on its way back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looking {
+    pub(super) rule: RuleId,
+    /// Its inputs have changed since: the answer is about others.
+    pub(super) touched: bool,
+}
+
 /// A rule's command, or the look at what it wrote.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Running {
-    pub(super) job: JobId,
     pub(super) rule: RuleId,
     pub(super) timeout_at: Option<Instant>,
     /// The command succeeded; its outputs are being looked at.

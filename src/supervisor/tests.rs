@@ -11,7 +11,7 @@ use expect_test::{Expect, expect};
 
 use super::event::{
     Digest, Effect, Event, Evidence, Exit, HotMode, HotPolicy, Policy, Produced, ReadyPolicy,
-    Request, RulePolicy, ServerPolicy,
+    Request, Reuse, RulePolicy, ServerPolicy,
 };
 use super::generation::JobId;
 use super::plan::{Plan, RuleId, Then};
@@ -27,9 +27,18 @@ fn origin() -> Instant {
 
 /// A build with outputs, then a restart.
 fn build_and_serve() -> Policy {
+    in_a_row(vec![rule("build", true, true)], Some(server()))
+}
+
+/// Each rule needs all above it, as where none says otherwise.
+fn in_a_row(mut rules: Vec<RulePolicy>, server: Option<ServerPolicy>) -> Policy {
+    for (place, rule) in rules.iter_mut().enumerate() {
+        rule.needs = (0..place).map(RuleId).collect();
+    }
     Policy {
-        rules: vec![rule("build", true, true)],
-        server: Some(server()),
+        rules,
+        jobs: 4,
+        server,
     }
 }
 
@@ -40,6 +49,7 @@ fn rule(name: &str, runs: bool, outputs: bool) -> RulePolicy {
         runs,
         outputs,
         timeout: None,
+        needs: BTreeSet::new(),
     }
 }
 
@@ -79,6 +89,7 @@ fn fact(text: &str, now: Instant) -> Event {
                     .filter(|r| *r != "-")
                     .map(|r| RuleId(r.parse().expect("a rule")))
                     .collect(),
+                forced: BTreeSet::new(),
                 then: match words[2] {
                     "cold" => Then::Cold,
                     "reload" => Then::Reload,
@@ -98,23 +109,15 @@ fn fact(text: &str, now: Instant) -> Event {
             },
         ),
         "gone" => Event::TreeGone(job(1)),
-        // produced JOB DIGEST [DIRTIED]
-        "produced" => {
-            let digest = Some(Digest(words[2].parse().expect("a digest")));
-            let dirtied: BTreeSet<RuleId> = words
-                .get(3)
-                .into_iter()
-                .map(|r| RuleId(r.parse().expect("a rule")))
-                .collect();
-            Event::Produced(
-                job(1),
-                Produced {
-                    finals: digest,
-                    all: digest,
-                    dirtied,
-                },
-            )
-        }
+        "produced" => Event::Produced(job(1), produced(&words[2..])),
+        "reused" => Event::Reused(
+            job(1),
+            match words[2] {
+                "current" => Reuse::Current(produced(&words[3..])),
+                "restored" => Reuse::Restored(produced(&words[3..])),
+                _ => Reuse::Nothing,
+            },
+        ),
         "listening" => Event::Listening(job(1)),
         "ready" => Event::Ready(job(1), Evidence::Proven),
         "kept" => Event::Kept(job(1)),
@@ -128,9 +131,50 @@ fn fact(text: &str, now: Instant) -> Event {
     }
 }
 
-/// Plays `script` and shows what was ordered when.
+/// DIGEST [DIRTIED]
+fn produced(words: &[&str]) -> Produced {
+    let digest = Some(Digest(words[0].parse().expect("a digest")));
+    let dirtied = words.get(1).into_iter();
+    Produced {
+        finals: digest,
+        all: digest,
+        dirtied: dirtied
+            .map(|r| RuleId(r.parse().expect("a rule")))
+            .collect(),
+    }
+}
+
+/// Plays `script`, in a world where no rule can ever do without its command, and shows what was ordered when.
 #[track_caller]
 fn check(policy: Policy, script: &str, expected: Expect) {
+    play(policy, script, expected, |supervisor, now, event| {
+        let mut effects = supervisor.step(now, event);
+        while let Some(place) = effects
+            .iter()
+            .position(|effect| matches!(effect, Effect::Reuse { .. }))
+        {
+            let Effect::Reuse { job, .. } = effects.remove(place) else {
+                unreachable!("just found")
+            };
+            effects.extend(supervisor.step(now, Event::Reused(job, Reuse::Nothing)));
+        }
+        effects
+    });
+}
+
+/// Plays `script` and shows what was ordered when.
+#[track_caller]
+fn check_reuse(policy: Policy, script: &str, expected: Expect) {
+    play(policy, script, expected, Supervisor::step);
+}
+
+#[track_caller]
+fn play(
+    policy: Policy,
+    script: &str,
+    expected: Expect,
+    step: impl Fn(&mut Supervisor, Instant, Event) -> Vec<Effect>,
+) {
     let origin = origin();
     let mut supervisor = Supervisor::new(policy);
     let mut shown = String::new();
@@ -148,10 +192,11 @@ fn check(policy: Policy, script: &str, expected: Expect) {
         let (at, text) = line.split_once(' ').expect("SECONDS FACT");
         let at = Duration::from_secs_f64(at.parse().expect("seconds"));
         while let Some(due) = supervisor.deadline().filter(|due| *due < origin + at) {
-            let effects = supervisor.step(due, Event::Elapsed);
+            let effects = step(&mut supervisor, due, Event::Elapsed);
             show(due - origin, "", effects);
         }
-        let effects = supervisor.step(origin + at, fact(text.trim(), origin + at));
+        let fact = fact(text.trim(), origin + at);
+        let effects = step(&mut supervisor, origin + at, fact);
         show(at, text.trim(), effects);
     }
     expected.assert_eq(&shown);
@@ -160,6 +205,17 @@ fn check(policy: Policy, script: &str, expected: Expect) {
 /// The lines that bring `build_and_serve` into service.
 const SERVING: &str = "
     0.0 began
+    0.5 exited 1 0
+    0.5 gone 1
+    0.5 produced 1 7
+    0.5 spawned 2
+    0.6 ready 2
+";
+
+/// The same where rules are asked first whether they can do without their commands.
+const REUSE_SERVING: &str = "
+    0.0 began
+    0.0 reused 1 nothing
     0.5 exited 1 0
     0.5 gone 1
     0.5 produced 1 7
@@ -675,14 +731,14 @@ fn a_change_while_the_old_server_stops_lets_the_restart_finish_first() {
 
 #[test]
 fn what_was_made_before_a_cycle_was_superseded_still_reaches_whom_it_feeds() {
-    let policy = Policy {
-        rules: vec![
+    let policy = in_a_row(
+        vec![
             rule("schema", true, true),
             rule("generate", true, true),
             rule("build", true, true),
         ],
-        server: Some(server()),
-    };
+        Some(server()),
+    );
     // The second run of rule 1 makes the same as the first, whose product rule 2 has not seen.
     check(
         policy,
@@ -729,8 +785,8 @@ fn what_was_made_before_a_cycle_was_superseded_still_reaches_whom_it_feeds() {
 
 #[test]
 fn rules_run_top_to_bottom_and_new_outputs_dirty_the_rules_they_feed() {
-    let policy = Policy {
-        rules: vec![
+    let policy = in_a_row(
+        vec![
             RulePolicy {
                 then: Then::Nothing,
                 ..rule("generate", true, true)
@@ -741,8 +797,8 @@ fn rules_run_top_to_bottom_and_new_outputs_dirty_the_rules_they_feed() {
                 ..rule("assets", false, false)
             },
         ],
-        server: Some(server()),
-    };
+        Some(server()),
+    );
     let script = "
         0.0 began
         0.1 exited 1 0
@@ -787,11 +843,276 @@ fn rules_run_top_to_bottom_and_new_outputs_dirty_the_rules_they_feed() {
 }
 
 #[test]
-fn without_a_server_rules_are_a_task() {
-    let policy = Policy {
-        rules: vec![rule("test", true, false)],
-        server: None,
+fn an_up_to_date_tree_goes_straight_to_serving() {
+    check_reuse(
+        build_and_serve(),
+        "0.0 began
+         0.01 reused 1 current 7
+         0.05 ready 2
+         9.0 changed 0 - a.go
+         9.01 reused 3 current 7",
+        expect![[r#"
+            0    began                    -> [begin 1 start], reuse 1 rule 0
+            0.01 reused 1 current 7       -> start 2 gen 1
+            0.05 ready 2                  -> [end 1 serving gen 1 first Proven]
+            2.05                          -> keep 2
+            9    changed 0 - a.go         -> [begin 2 a.go], reuse 3 rule 0
+            9.01 reused 3 current 7       -> [end 2 unchanged gen 1]
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_kept_is_served_without_a_build() {
+    let script = format!(
+        "{REUSE_SERVING}
+        5.0 changed 0 - a.go
+        5.01 reused 3 restored 8
+        5.02 gone 2
+        5.1 ready 4"
+    );
+    check_reuse(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], reuse 1 rule 0
+        0    reused 1 nothing         -> run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        2.6                           -> keep 2
+        5    changed 0 - a.go         -> [begin 2 a.go], reuse 3 rule 0
+        5.01 reused 3 restored 8      -> stop 2
+        5.02 gone 2                   -> start 4 gen 2
+        5.1  ready 4                  -> [end 2 serving gen 2 hold Proven restored 0]
+    "#]],
+    );
+}
+
+#[test]
+fn undoing_what_broke_a_build_clears_it() {
+    let script = format!(
+        "{REUSE_SERVING}
+        5.0 changed 0 - a.go
+        5.01 reused 3 nothing
+        5.4 exited 3 1
+        5.4 produced 3 99
+        7.0 changed 0 - a.go
+        7.1 reused 4 current 7"
+    );
+    check_reuse(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], reuse 1 rule 0
+        0    reused 1 nothing         -> run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        2.6                           -> keep 2
+        5    changed 0 - a.go         -> [begin 2 a.go], reuse 3 rule 0
+        5.01 reused 3 nothing         -> run 3 rule 0
+        5.4  exited 3 1               -> [end 2 failed rule 0 1 serving 1], [stale gen 1], inspect 3
+        5.4  produced 3 99            ->
+        7    changed 0 - a.go         -> [begin 3 a.go], reuse 4 rule 0
+        7.1  reused 4 current 7       -> [end 3 unchanged gen 1]
+    "#]],
+    );
+}
+
+#[test]
+fn a_change_during_the_look_is_looked_at_anew() {
+    let script = format!(
+        "{REUSE_SERVING}
+        5.0 changed 0 - a.go
+        5.01 changed 0 - b.go
+        5.02 reused 3 current 7
+        5.03 reused 4 nothing
+        5.04 changed 0 - c.go
+        5.05 gone 4
+        5.06 reused 5 restored 8
+        5.07 gone 2
+        5.1 ready 6"
+    );
+    check_reuse(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], reuse 1 rule 0
+        0    reused 1 nothing         -> run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        2.6                           -> keep 2
+        5    changed 0 - a.go         -> [begin 2 a.go], reuse 3 rule 0
+        5.01 changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go]
+        5.02 reused 3 current 7       -> reuse 4 rule 0
+        5.03 reused 4 nothing         -> run 4 rule 0
+        5.04 changed 0 - c.go         -> stop 4 tree, [end 3 superseded], [begin 4 a.go+b.go+c.go]
+        5.05 gone 4                   -> reuse 5 rule 0
+        5.06 reused 5 restored 8      -> stop 2
+        5.07 gone 2                   -> start 6 gen 2
+        5.1  ready 6                  -> [end 4 serving gen 2 hold Proven restored 0]
+    "#]],
+    );
+}
+
+#[test]
+fn a_request_runs_every_rule_whatever_it_made_last() {
+    let script = format!(
+        "{REUSE_SERVING}
+        5.0 build
+        5.1 changed 0 - a.go
+        5.2 gone 3
+        5.3 exited 4 0
+        5.3 produced 4 7"
+    );
+    check_reuse(
+        build_and_serve(),
+        &script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], reuse 1 rule 0
+        0    reused 1 nothing         -> run 1 rule 0
+        0.5  exited 1 0               -> inspect 1
+        0.5  gone 1                   ->
+        0.5  produced 1 7             -> start 2 gen 1
+        0.5  spawned 2                ->
+        0.6  ready 2                  -> [end 1 serving gen 1 first Proven]
+        2.6                           -> keep 2
+        5    build                    -> [begin 2 request], run 3 rule 0
+        5.1  changed 0 - a.go         -> stop 3 tree, [end 2 superseded], [begin 3 a.go]
+        5.2  gone 3                   -> run 4 rule 0
+        5.3  exited 4 0               -> inspect 4
+        5.3  produced 4 7             -> [end 3 unchanged gen 1]
+    "#]],
+    );
+}
+
+/// `schema` feeds `api`, `lint` stands alone, and `bundle` needs all of them.
+fn a_graph(jobs: usize) -> Policy {
+    let needs = |needs: &[usize], rule: RulePolicy| RulePolicy {
+        needs: needs.iter().copied().map(RuleId).collect(),
+        ..rule
     };
+    Policy {
+        rules: vec![
+            rule("schema", true, true),
+            needs(&[0], rule("api", true, true)),
+            rule("lint", true, false),
+            needs(&[0, 1, 2], rule("bundle", true, true)),
+        ],
+        jobs,
+        server: None,
+    }
+}
+
+#[test]
+fn rules_that_do_not_need_one_another_run_at_the_same_time() {
+    check(
+        a_graph(2),
+        "0.0 began
+         0.1 exited 2 0
+         0.2 exited 1 0
+         0.2 produced 1 7
+         0.3 exited 3 0
+         0.3 produced 3 7
+         0.4 exited 4 0
+         0.4 produced 4 7",
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0, run 2 rule 2
+            0.1  exited 2 0               ->
+            0.2  exited 1 0               -> inspect 1
+            0.2  produced 1 7             -> run 3 rule 1
+            0.3  exited 3 0               -> inspect 3
+            0.3  produced 3 7             -> run 4 rule 3
+            0.4  exited 4 0               -> inspect 4
+            0.4  produced 4 7             -> [end 1 ok]
+        "#]],
+    );
+    check(
+        a_graph(1),
+        "0.0 began
+         0.2 exited 1 0
+         0.2 produced 1 7
+         0.3 exited 2 0",
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.2  exited 1 0               -> inspect 1
+            0.2  produced 1 7             -> run 2 rule 1
+            0.3  exited 2 0               -> inspect 2
+        "#]],
+    );
+}
+
+#[test]
+fn of_rules_that_run_at_the_same_time_the_others_end_before_a_failure_is_told() {
+    check(
+        a_graph(2),
+        "0.0 began
+         0.1 exited 2 2
+         0.2 exited 1 0
+         0.2 produced 1 7
+         0.3 exited 3 1
+         0.3 produced 3 7
+         1.0 changed 2 - a.go
+         1.1 exited 4 0
+         1.1 produced 4 7
+         1.2 exited 5 0
+         1.3 exited 6 0
+         1.3 produced 6 7",
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0, run 2 rule 2
+            0.1  exited 2 2               ->
+            0.2  exited 1 0               -> inspect 1
+            0.2  produced 1 7             -> run 3 rule 1
+            0.3  exited 3 1               -> [end 1 failed rule 1 1 serving none], inspect 3
+            0.3  produced 3 7             ->
+            1    changed 2 - a.go         -> [begin 2 a.go], run 4 rule 1, run 5 rule 2
+            1.1  exited 4 0               -> inspect 4
+            1.1  produced 4 7             ->
+            1.2  exited 5 0               -> run 6 rule 3
+            1.3  exited 6 0               -> inspect 6
+            1.3  produced 6 7             -> [end 2 ok]
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_that_runs_on_runs_again_if_what_it_needs_came_out_new() {
+    check(
+        a_graph(4),
+        "0.0 began
+         0.1 exited 1 0
+         0.1 produced 1 7
+         0.2 changed 0 - x.proto
+         0.3 exited 3 0
+         0.3 produced 3 7
+         0.4 exited 4 0
+         0.4 produced 4 8 1
+         0.5 exited 2 0",
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0, run 2 rule 2
+            0.1  exited 1 0               -> inspect 1
+            0.1  produced 1 7             -> run 3 rule 1
+            0.2  changed 0 - x.proto      -> [end 1 superseded], [begin 2 x.proto]
+            0.3  exited 3 0               -> inspect 3
+            0.3  produced 3 7             -> run 4 rule 0
+            0.4  exited 4 0               -> inspect 4
+            0.4  produced 4 8 1           -> run 5 rule 1
+            0.5  exited 2 0               ->
+        "#]],
+    );
+}
+
+#[test]
+fn without_a_server_rules_are_a_task() {
+    let policy = in_a_row(vec![rule("test", true, false)], None);
     let script = "
         0.0 began
         0.5 exited 1 0
@@ -1436,6 +1757,7 @@ fn a_crash_after_a_failed_hand_over_starts_what_had_worked() {
 #[test]
 fn joining_plans_is_a_least_upper_bound() {
     let plan = |rules: &[usize], then| Plan {
+        forced: rules.iter().take(1).copied().map(RuleId).collect(),
         rules: rules.iter().copied().map(RuleId).collect(),
         then,
     };

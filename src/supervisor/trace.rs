@@ -1,15 +1,19 @@
 //! Facts and orders as one line of text each: what `DEVWATCH_LOG` writes and what the timelines in the tests
 //! hold, so that a bug report is a test.
 
-use super::event::{Cause, Effect, Event, Outcome, Report, Request, Retry, Serving, Target, Who};
+use std::collections::BTreeSet;
+
+use super::event::{
+    Cause, Effect, Event, Outcome, Report, Request, Retry, Reuse, Serving, Target, Who,
+};
+use super::plan::RuleId;
 
 /// One fact, e.g. `exited 2 143`.
 pub fn event(event: &Event) -> String {
     match event {
         Event::Began => "began".to_owned(),
         Event::Changed { plan, files, .. } => {
-            let rules: Vec<String> = plan.rules.iter().map(|rule| rule.0.to_string()).collect();
-            format!("changed {} {:?} {files:?}", rules.join("+"), plan.then)
+            format!("changed {} {:?} {files:?}", numbers(&plan.rules), plan.then)
         }
         Event::Configured { server_changed, .. } => {
             format!("configured server_changed={server_changed}")
@@ -18,6 +22,9 @@ pub fn event(event: &Event) -> String {
         Event::SpawnFailed(job, reason) => format!("spawn-failed {job} {reason:?}"),
         Event::Exited(job, exit) => format!("exited {job} {exit}"),
         Event::TreeGone(job) => format!("gone {job}"),
+        Event::Reused(job, Reuse::Current(_)) => format!("reused {job} current"),
+        Event::Reused(job, Reuse::Restored(_)) => format!("reused {job} restored"),
+        Event::Reused(job, Reuse::Nothing) => format!("reused {job} nothing"),
         Event::Produced(job, produced) => format!("produced {job} {produced:?}"),
         Event::Listening(job) => format!("listening {job}"),
         Event::Ready(job, evidence) => format!("ready {job} {evidence:?}"),
@@ -34,6 +41,7 @@ pub fn event(event: &Event) -> String {
 /// One order, e.g. `run 2 rule 0`.
 pub fn effect(effect: &Effect) -> String {
     match effect {
+        Effect::Reuse { job, rule } => format!("reuse {job} rule {}", rule.0),
         Effect::Run { job, rule } => format!("run {job} rule {}", rule.0),
         Effect::Start {
             job,
@@ -80,7 +88,18 @@ pub fn effect(effect: &Effect) -> String {
 fn report(report: &Report) -> String {
     match report {
         Report::Begin { build, cause } => format!("begin {build} {}", cause_word(cause)),
-        Report::End { build, outcome, .. } => format!("end {build} {}", outcome_words(outcome)),
+        Report::End {
+            build,
+            outcome,
+            restored,
+            ..
+        } => {
+            let restored = match restored.is_empty() {
+                true => String::new(),
+                false => format!(" restored {}", numbers(restored)),
+            };
+            format!("end {build} {}{restored}", outcome_words(outcome))
+        }
         Report::Stale { generation, .. } => format!("stale gen {generation}"),
         Report::Down {
             generation,
@@ -103,6 +122,11 @@ fn report(report: &Report) -> String {
         Report::Killed { who, after } => format!("killed {} after {after:?}", who_words(who)),
         Report::Stuck { who } => format!("stuck {}", who_words(who)),
     }
+}
+
+fn numbers(rules: &BTreeSet<RuleId>) -> String {
+    let rules: Vec<String> = rules.iter().map(|rule| rule.0.to_string()).collect();
+    rules.join("+")
 }
 
 fn cause_word(cause: &Cause) -> String {
