@@ -4,6 +4,7 @@
 //! a rewrite of the same bytes change them too. This module never follows a symlink and never blocks on
 //! what is not a file. Used for what is watched and for what rules write.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -67,6 +68,11 @@ pub fn of_bytes(bytes: &[u8]) -> Fingerprint {
     Fingerprint::from(xxh3_128(bytes))
 }
 
+/// The fingerprint of a symlink with this target text: what [`of_file`] gives for it.
+pub fn of_link(target: &OsStr) -> Fingerprint {
+    Fingerprint::from(xxh3_128_with_seed(target.as_bytes(), LINK_SEED))
+}
+
 /// As [`of_file`], of a path that `meta` was just taken from by `lstat`.
 ///
 /// # Errors
@@ -87,9 +93,7 @@ fn is_other_kind(error: &io::Error) -> bool {
 fn read(path: &Path, meta: &Metadata) -> io::Result<Option<Fingerprint>> {
     if meta.is_symlink() {
         let target = absent_as_none(fs::read_link(path))?;
-        return Ok(target.map(|target| {
-            Fingerprint::from(xxh3_128_with_seed(target.as_os_str().as_bytes(), LINK_SEED))
-        }));
+        return Ok(target.map(|target| of_link(target.as_os_str())));
     }
     if !meta.is_file() {
         return Ok(None);
@@ -108,8 +112,13 @@ fn read(path: &Path, meta: &Metadata) -> io::Result<Option<Fingerprint>> {
     of_open(file, meta.len()).map(Some)
 }
 
-/// Small files in one read and one hash, large ones in pieces, so that memory stays bounded.
-fn of_open(mut file: File, expected: u64) -> io::Result<Fingerprint> {
+/// The content of an open file from where it stands to its end. `expected` is how many bytes that should be; one
+/// that is wrong costs time and nothing else.
+///
+/// # Errors
+/// It cannot be read.
+pub fn of_open(mut file: File, expected: u64) -> io::Result<Fingerprint> {
+    // Small files in one read and one hash, large ones in pieces, so that memory stays bounded.
     const PIECE: usize = 64 * 1024;
     // One byte more than it should have: a read that leaves it empty has met the end.
     let mut piece = vec![0; (expected as usize).saturating_add(1).min(PIECE)];
@@ -173,6 +182,7 @@ mod tests {
         let of = |name: &str| of_file(&dir.path().join(name)).expect("read");
         assert!(of("a").is_some());
         assert_eq!(of("a"), of("b"));
+        assert_eq!(of("a"), Some(of_link(OsStr::new("nowhere"))));
         assert_ne!(of("a"), of("c"));
         assert_ne!(of("a"), of("d"));
     }
