@@ -1,9 +1,14 @@
 //! `.devwatch/`: what devwatch keeps between runs, and the lock that keeps a second devwatch out.
+//!
+//! What is in it is a hint for the next run, never a proof: whoever uses it looks at the disk again.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::poll;
@@ -11,13 +16,36 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::incremental::Key;
 use crate::process::tree;
+use crate::supervisor::event::Digest;
 
 /// The folder of one project, locked for as long as this lives (and for as long as the guardian cleans up).
 pub struct State {
     file: PathBuf,
     lock: File,
+    /// The project it was written for: a copied one was built elsewhere.
+    root: String,
     silent: bool,
+    rules: BTreeMap<String, Past>,
+    complaint: Option<String>,
+}
+
+/// A rule's past, under its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Past {
+    success: Option<Success>,
+    /// How long its last successful runs took, in milliseconds, oldest first.
+    took: VecDeque<u64>,
+}
+
+/// A rule's last success: what it was made of, and what it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Success {
+    /// The number of everything that the command depends on.
+    pub key: Key,
+    /// Of all its outputs; none if it has none.
+    pub outputs: Option<Digest>,
 }
 
 /// Why there is no [`State`].
@@ -96,9 +124,25 @@ impl State {
             writeln!(lock, "{}", std::process::id())
         };
         write(&mut lock).map_err(failed(&path))?;
-        let file = folder.join("state");
-        let silent = read(&file).is_some_and(|state| state["listens"] == json!(false));
-        Ok(State { file, lock, silent })
+        let mut state = State {
+            file: folder.join("state"),
+            lock,
+            root: as_text(root),
+            silent: false,
+            rules: BTreeMap::new(),
+            complaint: None,
+        };
+        if let Err(why) = state.read() {
+            state.complaint = Some(format!(
+                ".devwatch/state {why}; it is ignored, and every rule is looked at as if for the first time"
+            ));
+        }
+        Ok(state)
+    }
+
+    /// Why what was kept is not believed, if it is not: a line for people.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
     }
 
     /// The lock, for the guardian: it is held until the last copy of the descriptor is closed.
@@ -114,8 +158,89 @@ impl State {
     /// Keeps it for the next run. A state that cannot be written costs the next start some seconds, no more.
     pub fn remember_silent(&mut self, silent: bool) {
         self.silent = silent;
-        let text = json!({ "version": VERSION, "listens": !silent }).to_string();
-        let _ = replace(&self.file, &text);
+        self.write();
+    }
+
+    /// The last success of the rule of this name.
+    pub fn success(&self, rule: &str) -> Option<Success> {
+        self.rules.get(rule)?.success
+    }
+
+    /// Keeps it for the next run.
+    pub fn remember_success(&mut self, rule: &str, success: Success) {
+        self.past(rule).success = Some(success);
+        self.write();
+    }
+
+    /// What the rule has done is not known any more, from this moment on.
+    pub fn forget_success(&mut self, rule: &str) {
+        if self.past(rule).success.take().is_some() {
+            self.write();
+        }
+    }
+
+    /// Counts a successful run. It is kept with what is remembered next.
+    pub fn count_run(&mut self, rule: &str, took: Duration) {
+        let runs = &mut self.past(rule).took;
+        runs.push_back(took.as_millis() as u64);
+        while runs.len() > MOST_RUNS {
+            runs.pop_front();
+        }
+    }
+
+    /// The median of the last successful runs of the rule of this name.
+    pub fn median(&self, rule: &str) -> Option<Duration> {
+        let mut runs: Vec<u64> = self.rules.get(rule)?.took.iter().copied().collect();
+        runs.sort_unstable();
+        let middle = runs.get(runs.len() / 2)?;
+        Some(Duration::from_millis(*middle))
+    }
+
+    fn past(&mut self, rule: &str) -> &mut Past {
+        self.rules.entry(rule.to_owned()).or_default()
+    }
+
+    /// A state that cannot be written costs the next start a build or some seconds, no more.
+    fn write(&self) {
+        let rules: serde_json::Map<String, Value> = self
+            .rules
+            .iter()
+            .map(|(name, past)| (name.clone(), past.to_json()))
+            .collect();
+        let text = json!({
+            "version": VERSION,
+            "root": self.root,
+            "listens": !self.silent,
+            "rules": rules,
+        });
+        let _ = replace(&self.file, &text.to_string());
+    }
+
+    /// # Errors
+    /// Why what is there cannot be believed.
+    fn read(&mut self) -> Result<(), &'static str> {
+        const DAMAGED: &str = "is damaged";
+        let text = match fs::read_to_string(&self.file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(_) => return Err("cannot be read"),
+        };
+        let state: Value = serde_json::from_str(&text).map_err(|_| DAMAGED)?;
+        let version = state["version"].as_u64().ok_or(DAMAGED)?;
+        if version != VERSION {
+            return Err("is of another version of devwatch");
+        }
+        if state["root"] != json!(self.root) {
+            return Err("is of a project in another folder");
+        }
+        let rules = state["rules"].as_object().ok_or(DAMAGED)?;
+        let rules = rules
+            .iter()
+            .map(|(name, past)| Some((name.clone(), Past::of_json(past)?)))
+            .collect::<Option<_>>();
+        let listens = state["listens"].as_bool();
+        (self.rules, self.silent) = rules.zip(listens.map(|listens| !listens)).ok_or(DAMAGED)?;
+        Ok(())
     }
 
     /// What `.devwatch/locations` holds from here on: the problems of the last build, for editors.
@@ -157,10 +282,48 @@ fn has_ended(pid: u32) -> bool {
         || tree::process(pid).is_some_and(|process| process.state == 'Z')
 }
 
-/// A state that is damaged or of another version says nothing.
-fn read(file: &Path) -> Option<Value> {
-    let state: Value = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
-    (state["version"] == json!(VERSION)).then_some(state)
+impl Past {
+    fn to_json(&self) -> Value {
+        let success = self.success.map(|success| {
+            let outputs = success
+                .outputs
+                .map(|Digest(outputs)| format!("{outputs:032x}"));
+            json!({ "key": success.key.to_string(), "outputs": outputs })
+        });
+        json!({ "success": success, "took": self.took })
+    }
+
+    fn of_json(past: &Value) -> Option<Past> {
+        let success = match &past["success"] {
+            Value::Null => None,
+            success => {
+                let outputs = match &success["outputs"] {
+                    Value::Null => None,
+                    outputs => Some(Digest(u128::from_str_radix(outputs.as_str()?, 16).ok()?)),
+                };
+                let key = success["key"].as_str()?.parse().ok()?;
+                Some(Success { key, outputs })
+            }
+        };
+        let took = past["took"].as_array()?.iter().map(Value::as_u64);
+        Some(Past {
+            success,
+            took: took.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// A path as text that JSON can hold and that is the same for the same path alone.
+fn as_text(path: &Path) -> String {
+    match path.to_str() {
+        Some(path) => path.to_owned(),
+        None => path
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    }
 }
 
 impl std::fmt::Display for StateError {
@@ -180,7 +343,11 @@ impl std::fmt::Display for StateError {
 
 impl std::error::Error for StateError {}
 
-const VERSION: u32 = 1;
+/// Of the file, and of how the numbers in it are made: what an earlier one kept is not believed.
+const VERSION: u64 = 2;
+
+/// As many as a median needs to be calm, and few enough to follow a project that grows.
+const MOST_RUNS: usize = 20;
 
 /// Milliseconds between two looks at a lock that is about to be free.
 const LOOK_AGAIN: u8 = 10;
@@ -236,19 +403,94 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_there_the_next_time_and_damage_is_forgotten() {
+    fn what_is_remembered_is_there_the_next_time() {
         let root = tempfile::tempdir().expect("a folder");
-        let mut state = State::open(root.path()).expect("opens");
+        let open = || State::open(root.path()).expect("opens");
+        let mut state = open();
         assert!(!state.silent());
         state.remember_silent(true);
-        drop(state);
-        assert!(State::open(root.path()).expect("opens").silent());
-        for damaged in ["{", "", "{\"version\":99,\"listens\":false}", "\u{0}"] {
-            fs::write(root.path().join(".devwatch/state"), damaged).expect("writes");
-            assert!(
-                !State::open(root.path()).expect("opens").silent(),
-                "{damaged:?}"
-            );
+        let success = |number, outputs| Success {
+            key: Key(number),
+            outputs,
+        };
+        let build = success(u128::MAX - 7, Some(Digest(9)));
+        let lint = success(3, None);
+        for took in [30, 10, 20] {
+            state.count_run("build", Duration::from_millis(took));
         }
+        state.remember_success("build", build);
+        state.remember_success("a \"lint\"", lint);
+        drop(state);
+        let mut state = open();
+        assert_eq!(state.complaint(), None);
+        assert!(state.silent());
+        assert_eq!(state.success("build"), Some(build));
+        assert_eq!(state.success("a \"lint\""), Some(lint));
+        assert_eq!(state.median("build"), Some(Duration::from_millis(20)));
+        assert_eq!(state.median("a \"lint\""), None);
+        state.forget_success("build");
+        drop(state);
+        let state = open();
+        assert_eq!(state.success("build"), None);
+        assert_eq!(state.median("build"), Some(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn the_median_is_of_the_last_twenty_runs() {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut state = State::open(root.path()).expect("opens");
+        for took in 0..100 {
+            state.count_run("build", Duration::from_millis(took));
+        }
+        assert_eq!(state.median("build"), Some(Duration::from_millis(90)));
+    }
+
+    /// Damage is said once and believed by nobody, not even in part.
+    #[test]
+    fn what_is_damaged_or_foreign_is_ignored_with_a_line() {
+        let root = tempfile::tempdir().expect("a folder");
+        let file = root.path().join(".devwatch/state");
+        let open = || State::open(root.path()).expect("opens");
+        let mut state = open();
+        state.remember_silent(true);
+        state.remember_success(
+            "build",
+            Success {
+                key: Key(1),
+                outputs: None,
+            },
+        );
+        drop(state);
+        let good = fs::read_to_string(&file).expect("is there");
+        let shown = as_text(root.path());
+        let cases = [
+            ("", "damaged"),
+            ("{", "damaged"),
+            ("\u{0}", "damaged"),
+            ("[]", "damaged"),
+            (&good[..good.len() / 2], "damaged"),
+            (&good.replace("\"key\":\"", "\"key\":\"x"), "damaged"),
+            (&good.replace("\"took\":[]", "\"took\":[-1]"), "damaged"),
+            (
+                &good.replace("\"listens\":false", "\"listens\":7"),
+                "damaged",
+            ),
+            (
+                &good.replace("\"version\":2", "\"version\":99"),
+                "another version",
+            ),
+            (&good.replace(&shown, "/elsewhere"), "another folder"),
+        ];
+        for (text, why) in cases {
+            assert_ne!(text, good, "{why}");
+            fs::write(&file, text).expect("writes");
+            let mut state = open();
+            let said = state.complaint().expect("a line");
+            assert!(said.contains(why), "{text:?}: {said}");
+            assert!(!state.silent(), "{text:?}");
+            assert_eq!(state.success("build"), None, "{text:?}");
+        }
+        fs::write(&file, &good).expect("writes");
+        assert!(open().success("build").is_some());
     }
 }
