@@ -568,7 +568,7 @@ fn quoted(word: &str) -> String {
 
 /// `path` seen from `folder`, without `.` and `..`. By the letters alone: the root has no symlinks left in it, and
 /// a link further down is followed by the kernel, not here.
-fn resolve(folder: &Path, path: &Path) -> PathBuf {
+pub(crate) fn resolve(folder: &Path, path: &Path) -> PathBuf {
     let mut resolved = PathBuf::new();
     for component in folder.join(path).components() {
         match component {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 pub mod cache;
 pub mod outputs;
+pub mod recipe;
 
 /// The number of everything that the command of a rule depends on: the command itself, its environment, its tools,
 /// the contents of its inputs, and the globs of its outputs. Whoever makes one puts all of that in: two runs with
