@@ -320,6 +320,8 @@ impl Performer {
             max_wait: self.config.watch.max_wait,
             poll: self.config.watch.poll,
             follow_links: self.config.watch.follow_symlinks,
+            groups: Vec::new(),
+            made: Vec::new(),
             probe: Some(self.config.root.join(".devwatch/probe")),
         };
         self.watcher = Some(Watcher::start(scope, report).context(CannotWatch)?);
@@ -339,6 +341,7 @@ impl Performer {
     pub fn facts(&mut self, input: Input) -> Vec<Event> {
         match input {
             Input::Seen(Seen::Changes(set)) => self.changed(&set).into_iter().collect(),
+            Input::Seen(Seen::Read(_)) => Vec::new(),
             Input::Seen(Seen::Settings(paths)) => self.settings_changed(&paths),
             Input::Seen(Seen::Note(text)) => {
                 self.note(&text);

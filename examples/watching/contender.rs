@@ -64,6 +64,8 @@ fn scope(root: &Path, debounce: Duration) -> Scope {
         max_wait: Duration::from_secs(1),
         poll: Poll::Auto,
         follow_links: false,
+        groups: Vec::new(),
+        made: Vec::new(),
         probe: None,
     }
 }
@@ -147,6 +149,7 @@ fn tell(seen: Seen, count: &AtomicUsize) {
     let now = clock().unwrap_or_default();
     // Whoever does not read any more does not want to know.
     let _ = match seen {
+        Seen::Read(_) => Ok(()),
         Seen::Changes(set) if set.changes.is_empty() => Ok(()),
         Seen::Changes(set) => {
             count.fetch_add(set.changes.len(), Ordering::Relaxed);

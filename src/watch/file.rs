@@ -55,6 +55,31 @@ pub(super) struct Look {
     racy: bool,
 }
 
+/// What came of reading a file for the baseline.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    Content(Fingerprint),
+    Unreadable,
+    /// It is not there any more, or not as it was: an event is on its way, or a poll will find it.
+    Changed,
+}
+
+impl Reading {
+    /// Of the file at `path`, whose stamp was `stamp` when it was seen.
+    pub(super) fn of(path: &Path, stamp: Stamp) -> Reading {
+        let read = fingerprint::of_file(path);
+        // Only now: what it was before the reading is known, and a write in between shows.
+        if Stamp::at(path) != Some(stamp) {
+            return Reading::Changed;
+        }
+        match read {
+            Ok(Some(content)) => Reading::Content(content),
+            Ok(None) => Reading::Changed,
+            Err(_) => Reading::Unreadable,
+        }
+    }
+}
+
 impl Look {
     /// Without its content, of the entry `name` of an open directory. `None` for what is neither file nor symlink.
     pub(super) fn of(dir: impl AsFd, name: &CStr) -> Option<Look> {
@@ -138,11 +163,44 @@ impl Look {
         self.content == Content::Unreadable
     }
 
-    /// The content it had while its stamp was `stamp`.
-    pub(super) fn learn(&mut self, stamp: Stamp, content: Fingerprint) {
+    /// What it was while its stamp was `stamp`. `false`: it was changing, and is still to be read.
+    pub(super) fn learn(&mut self, stamp: Stamp, reading: Reading) -> bool {
         if self.unread() == Some(stamp) {
-            self.content = Content::Known(content);
+            self.content = match reading {
+                Reading::Content(content) => Content::Known(content),
+                Reading::Unreadable => Content::Unreadable,
+                Reading::Changed => return false,
+            };
         }
+        true
+    }
+
+    /// Appends what this file is, in bytes: of two looks the same if and only if neither [`Look::differs`] from the
+    /// other, but for those without a content.
+    pub(super) fn append_to(&self, bytes: &mut Vec<u8>) {
+        let kind = match self.content {
+            Content::Unknown => b'?',
+            Content::Unreadable => b'!',
+            Content::Large => b'+',
+            Content::Known(_) => b'=',
+        };
+        bytes.extend([kind, u8::from(self.is_link)]);
+        let Stamp {
+            size,
+            modified,
+            changed,
+            inode,
+            device,
+        } = self.stamp;
+        match self.content {
+            Content::Known(content) => return bytes.extend(content.to_bytes()),
+            Content::Unknown => bytes.extend(changed.to_le_bytes()),
+            Content::Unreadable | Content::Large => {}
+        }
+        bytes.extend(size.to_le_bytes());
+        bytes.extend(modified.to_le_bytes());
+        bytes.extend(inode.to_le_bytes());
+        bytes.extend(device.to_le_bytes());
     }
 
     /// A file younger than the clock's grain is read before anybody relies on the baseline: a save right after

@@ -1,5 +1,6 @@
 //! Random file operations at full speed against an independent walk: whatever happened, what was reported covers
-//! the difference, the snapshot is the tree, and every kept directory is still watched.
+//! the difference, the snapshot is the tree, every kept directory is still watched, and the sums of groups are those
+//! of the files on the disk.
 //!
 //! The same with a channel without room, with edited ignore files, without events (polling), and with a watcher that is
 //! stopped while the kernel's queues overflow.
@@ -12,7 +13,7 @@
     reason = "random pauses and deadlines of a test"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -24,11 +25,11 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::config::Poll;
+use crate::config::{Globs, Poll};
 
 use super::fingerprint::{self, Fingerprint};
-use super::tests::scope;
-use super::{Scope, Seen, Surroundings, Watcher};
+use super::tests::{scope, sum};
+use super::{Scope, Seen, Sum, Surroundings, Watcher};
 
 const OPERATIONS: usize = 400;
 
@@ -54,6 +55,52 @@ const NAMES: [&str; 12] = [
 const IGNORE_FILES: [&str; 2] = [".gitignore", ".ignore"];
 const IGNORES: [&str; 6] = ["", "a\n", "/b/\n", "?.go\n!e.go\n", "!ign1/\n", "c/d\n"];
 const IGNORE: &str = "ign*/\n*.log\n!keep.log\n";
+
+/// A group of files: its globs, and what they mean in other words: of the names on the way to a file.
+type Group = (&'static [&'static str], fn(&[&str]) -> bool);
+
+const GROUPS: [Group; 4] = [
+    (&["**"], |_| true),
+    (&["**/*.go"], |names| {
+        names.last().is_some_and(|name| name.ends_with(".go"))
+    }),
+    (&["a/**", "*", "!**/e.go"], |names| {
+        (names.len() == 1 || names[0] == "a") && names.last() != Some(&"e.go")
+    }),
+    (&["b/**/c/*"], |names| {
+        names.len() > 2 && names[0] == "b" && names[names.len() - 2] == "c"
+    }),
+];
+const MADE: [Group; 2] = [
+    (&["**/new.go"], |names| names.last() == Some(&"new.go")),
+    (&["c/**"], |names| names.len() > 1 && names[0] == "c"),
+];
+
+fn globs(groups: &[Group]) -> Vec<Globs> {
+    let globs = groups.iter().map(|(patterns, _)| Globs::new(patterns));
+    globs.collect::<Result<_, _>>().expect("good globs")
+}
+
+/// The sums of [`GROUPS`] as the disk has them now.
+fn sums(root: &Path) -> Vec<Sum> {
+    let (files, _) = snapshot(root);
+    let of = |path: &Path, (_, holds): &Group| {
+        let names: Vec<&str> = path
+            .iter()
+            .map(|name| name.to_str().expect("ASCII"))
+            .collect();
+        holds(&names)
+    };
+    let sums = GROUPS.iter().map(|group| {
+        let files = files.keys().map(PathBuf::as_path);
+        let files = files.filter(|path| of(path, group));
+        sum(
+            root,
+            files.filter(|path| !MADE.iter().any(|made| of(path, made))),
+        )
+    });
+    sums.collect()
+}
 
 /// xorshift: a seed is a test.
 struct Dice(u64);
@@ -82,6 +129,10 @@ fn operate(dice: &mut Dice, root: &Path, outside: &Path, serial: usize, kinds: u
     let other = dice.path(root);
     let away = outside.join(dice.name());
     let _ = match dice.roll(kinds) {
+        // Too large to be read: a hole of a few sizes.
+        0 if serial.is_multiple_of(8) => {
+            fs::File::create(&path).and_then(|file| file.set_len((2 << 20) + dice.roll(2) as u64))
+        }
         0..=3 => fs::write(&path, format!("{}", dice.roll(5))),
         4 => fs::create_dir_all(&path),
         5 => fs::create_dir_all(&path)
@@ -149,31 +200,49 @@ enum Trouble {
     Stopped,
 }
 
-/// A watcher, here or in a process of its own.
-enum Eye {
+/// A watcher, and the sums as it last told them.
+struct Eye {
+    at: Place,
+    sums: Option<Vec<Sum>>,
+}
+
+/// Here or in a process of its own.
+enum Place {
     Here(Watcher, Receiver<Seen>),
     There(Child),
 }
 
 /// What it says next.
 enum Said {
-    Changed(Vec<PathBuf>),
+    Changed(Vec<PathBuf>, Option<Vec<Sum>>),
+    Read(Vec<Sum>),
     Lost,
+}
+
+fn watched(root: &Path) -> Scope {
+    Scope {
+        debounce: Duration::from_millis(10),
+        groups: globs(&GROUPS),
+        made: globs(&MADE),
+        ..scope(root)
+    }
 }
 
 impl Eye {
     fn open(root: &Path, trouble: Trouble) -> Eye {
         if trouble == Trouble::Stopped {
-            return Eye::There(Child::start(root));
+            return Eye {
+                at: Place::There(Child::start(root)),
+                sums: None,
+            };
         }
         let (send, seen) = channel();
         let scope = Scope {
-            debounce: Duration::from_millis(10),
             poll: match trouble {
                 Trouble::Polling => Poll::Every(Duration::from_millis(20)),
                 Trouble::None | Trouble::Crowd | Trouble::Ignores | Trouble::Stopped => Poll::Auto,
             },
-            ..scope(root)
+            ..watched(root)
         };
         let surroundings = Surroundings {
             capacity: if trouble == Trouble::Crowd {
@@ -184,19 +253,53 @@ impl Eye {
             ..Surroundings::default()
         };
         let watcher = Watcher::start_in(surroundings, scope, move |seen| drop(send.send(seen)));
-        Eye::Here(watcher.expect("start"), seen)
+        Eye {
+            at: Place::Here(watcher.expect("start"), seen),
+            sums: None,
+        }
     }
 
     fn says(&mut self) -> Said {
-        match self {
-            Eye::Here(_, seen) => match seen.recv_timeout(PATIENCE).expect("the marker was lost") {
+        self.says_within(PATIENCE).expect("the marker was lost")
+    }
+
+    fn says_within(&mut self, patience: Duration) -> Option<Said> {
+        let said = match &mut self.at {
+            Place::Here(_, seen) => match seen.recv_timeout(patience).ok()? {
                 Seen::Changes(set) => {
-                    Said::Changed(set.changes.into_iter().map(|change| change.path).collect())
+                    let paths = set.changes.into_iter().map(|change| change.path);
+                    Said::Changed(paths.collect(), set.sums)
                 }
+                Seen::Read(sums) => Said::Read(sums),
                 Seen::Note(_) => Said::Lost,
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
             },
-            Eye::There(child) => child.says(),
+            Place::There(child) => child.says_within(patience)?,
+        };
+        match &said {
+            Said::Changed(_, sums) => {
+                assert!(self.sums.is_none() || sums.is_some(), "known and forgotten");
+                self.sums.clone_from(sums);
+            }
+            Said::Read(sums) => {
+                assert_ne!(self.sums.as_ref(), Some(sums), "told for nothing");
+                self.sums = Some(sums.clone());
+            }
+            Said::Lost => {}
+        }
+        Some(said)
+    }
+
+    /// Waits until it tells the sums that the disk has. Meanwhile nothing may change.
+    fn sums_up(&mut self, root: &Path, seed: u64) {
+        let expected = sums(root);
+        while self.sums.as_ref() != Some(&expected) {
+            let said = self.says_within(Duration::from_secs(5));
+            assert!(
+                said.is_some(),
+                "seed {seed}: told {:?}, but they are {expected:?}",
+                self.sums
+            );
         }
     }
 
@@ -210,7 +313,8 @@ impl Eye {
         fs::rename(beside, root.join(marker)).expect("marker");
         while !reported.contains(Path::new(marker)) {
             match self.says() {
-                Said::Changed(paths) => reported.extend(paths),
+                Said::Changed(paths, _) => reported.extend(paths),
+                Said::Read(_) => {}
                 Said::Lost => lost = true,
             }
         }
@@ -219,9 +323,9 @@ impl Eye {
 
     /// Files and directories that it says it watches.
     fn counts(&mut self) -> (usize, usize) {
-        match self {
-            Eye::Here(watcher, _) => (watcher.files(), watcher.dirs()),
-            Eye::There(child) => child.counts(),
+        match &mut self.at {
+            Place::Here(watcher, _) => (watcher.files(), watcher.dirs()),
+            Place::There(child) => child.counts(),
         }
     }
 }
@@ -232,6 +336,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Child {
     process: process::Child,
     lines: Receiver<String>,
+    /// Passed over, and still to be heard.
+    kept: VecDeque<String>,
 }
 
 impl Child {
@@ -255,38 +361,62 @@ impl Child {
                 let _ = send.send(line);
             }
         });
-        let child = Child { process, lines };
-        while child.line() != "ready" {}
+        let mut child = Child {
+            process,
+            lines,
+            kept: VecDeque::new(),
+        };
+        // Its contents may have been read before it comes to say so.
+        while let line = child.line(PATIENCE).expect("the other one says nothing")
+            && line != "ready"
+        {
+            if line.starts_with("read ") {
+                child.kept.push_back(line);
+            }
+        }
         child
     }
 
-    fn line(&self) -> String {
-        self.lines
-            .recv_timeout(PATIENCE)
-            .expect("the other one says nothing")
+    fn line(&self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
     }
 
-    fn says(&self) -> Said {
-        let line = self.line();
-        match line.strip_prefix("changed ") {
-            Some(paths) => Said::Changed(paths.split(' ').map(PathBuf::from).collect()),
-            None => {
-                assert!(line.starts_with("note "), "{line}");
-                Said::Lost
-            }
+    fn says_within(&mut self, patience: Duration) -> Option<Said> {
+        let line = self.kept.pop_front().or_else(|| self.line(patience))?;
+        Some(Child::said(&line))
+    }
+
+    /// `changed SUMS PATH...`, `read SUMS` or `note ...`, where sums are `-` or numbers with commas.
+    fn said(line: &str) -> Said {
+        let sums = |text: &str| {
+            let sums = text.split(',').map(|sum| sum.parse().map(Sum).ok());
+            sums.collect::<Option<Vec<Sum>>>()
+        };
+        if let Some((known, paths)) = line
+            .strip_prefix("changed ")
+            .and_then(|said| said.split_once(' '))
+        {
+            let paths = paths.split(' ').filter(|path| !path.is_empty());
+            return Said::Changed(paths.map(PathBuf::from).collect(), sums(known));
         }
+        if let Some(told) = line.strip_prefix("read ") {
+            return Said::Read(sums(told).expect("sums"));
+        }
+        assert!(line.starts_with("note "), "{line}");
+        Said::Lost
     }
 
     fn counts(&mut self) -> (usize, usize) {
         let stdin = self.process.stdin.as_mut().expect("piped");
         writeln!(stdin, "counts").expect("write");
         loop {
-            let line = self.line();
+            let line = self.line(PATIENCE).expect("the other one says nothing");
             if let Some((files, dirs)) =
                 line.strip_prefix("counts ").and_then(|c| c.split_once(' '))
             {
                 return (files.parse().expect("files"), dirs.parse().expect("dirs"));
             }
+            self.kept.push_back(line);
         }
     }
 
@@ -323,20 +453,24 @@ fn watches_for_another() {
     let Some(root) = std::env::var_os("DEVWATCH_TEST_ROOT") else {
         return;
     };
-    let scope = Scope {
-        debounce: Duration::from_millis(10),
-        ..scope(Path::new(&root))
+    let shown = |sums: &[Sum]| {
+        let sums = sums.iter().map(|sum| sum.0.to_string());
+        sums.collect::<Vec<_>>().join(",")
     };
-    let watcher = Watcher::start(scope, |seen| match seen {
+    let watcher = Watcher::start(watched(Path::new(&root)), move |seen| match seen {
         Seen::Note(text) => println!("note {text}"),
         Seen::Settings(paths) => panic!("settings {paths:?}"),
-        Seen::Changes(set) if set.changes.is_empty() => {}
+        Seen::Read(sums) => println!("read {}", shown(&sums)),
         Seen::Changes(set) => {
             let paths = set
                 .changes
                 .iter()
                 .map(|change| change.path.display().to_string());
-            println!("changed {}", paths.collect::<Vec<_>>().join(" "));
+            println!(
+                "changed {} {}",
+                set.sums.as_deref().map_or("-".to_owned(), shown),
+                paths.collect::<Vec<_>>().join(" ")
+            );
         }
     });
     let watcher = watcher.expect("start");
@@ -385,7 +519,7 @@ fn run(seed: u64, trouble: Trouble) {
 
     let mut reported = BTreeSet::new();
     for serial in 0..OPERATIONS {
-        if let Eye::There(child) = &eye {
+        if let Place::There(child) = &eye.at {
             match serial % (OPERATIONS / 2) {
                 50 => {
                     child.signal(Signal::SIGSTOP);
@@ -423,7 +557,7 @@ fn run(seed: u64, trouble: Trouble) {
         (after.len(), dirs.len()),
         "seed {seed}: not the files and directories that a walk would choose"
     );
-    if let Eye::There(child) = &eye {
+    if let Place::There(child) = &eye.at {
         let inodes = dirs
             .iter()
             .map(|dir| fs::metadata(dir).expect("there").ino())
@@ -435,6 +569,8 @@ fn run(seed: u64, trouble: Trouble) {
         );
     }
 
+    eye.sums_up(&root, seed);
+
     // Each kept directory is alive, and nothing else is reported.
     let mut reported = BTreeSet::new();
     let mut expected = BTreeSet::from([PathBuf::from("marker-2")]);
@@ -445,11 +581,12 @@ fn run(seed: u64, trouble: Trouble) {
     eye.settle(&root, "marker-2", &mut reported);
     // Without events the marker may be seen before the others.
     while trouble == Trouble::Polling && reported.len() < expected.len() {
-        if let Said::Changed(paths) = eye.says() {
+        if let Said::Changed(paths, _) = eye.says() {
             reported.extend(paths);
         }
     }
     assert_eq!(reported, expected, "seed {seed}");
+    eye.sums_up(&root, seed);
 }
 
 fn seeds(fixed: std::ops::Range<u64>) -> Vec<u64> {

@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::file::Stamp;
-use super::fingerprint::Fingerprint;
+use super::file::{Reading, Stamp};
 
 /// One kernel event about one path.
 #[derive(Clone, Debug)]
@@ -46,8 +45,8 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) enum Message {
     Hint(Hint),
-    /// Contents of files whose stamp was as given before and after the reading.
-    Baseline(Vec<(PathBuf, Stamp, Fingerprint)>),
+    /// What came of reading files that had these stamps when they were seen.
+    Baseline(Vec<(PathBuf, Stamp, Reading)>),
     /// The debouncer of the settings: something there has been quiet for its time.
     Settings,
     /// Look at the flags.

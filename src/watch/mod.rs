@@ -3,8 +3,8 @@
 //! `hints` is the edge to `notify`; `tree` holds what was last reported and judges; `walk` lists directories and has
 //! them watched; `filter` says what is watched at all; `file` is one file as it was seen; `quiet` (pure) says when a
 //! burst is over, `git` whether it is to wait; `settings` follows the config and env files; `mounts` knows where no
-//! events come from, `limits` what the kernel refuses; `fingerprint` turns a content into a number. Events are hints,
-//! the comparison is the truth.
+//! events come from, `limits` what the kernel refuses; `fingerprint` turns a content into a number, `sums` many of them
+//! into one. Events are hints, the comparison is the truth.
 //!
 //! One thread owns all of it and sleeps without a timeout while nothing happens. It never builds, never reads a
 //! rule, and never decides what a change means: that is `rules`.
@@ -18,6 +18,7 @@ mod limits;
 mod mounts;
 pub mod quiet;
 mod settings;
+mod sums;
 mod tree;
 mod walk;
 
@@ -38,14 +39,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::config::Poll;
-use file::Stamp;
+pub use sums::Sum;
+
+use crate::config::{Globs, Poll};
+use file::{Reading, Stamp};
 use filter::{Filter, Pins};
 use git::Repositories;
 use hints::{Flags, Kernel, Message, What};
 use mounts::Mounts;
 use quiet::{Quiet, Sign};
 use settings::{Differences, Purpose, Settings};
+use sums::Sums;
 use tree::{Judgement, Means, Root, Tree};
 use walk::Watches;
 
@@ -70,6 +74,10 @@ pub struct Scope {
     pub poll: Poll,
     /// Whether symlinks that lead to folders outside of the roots are watched like folders of their own name.
     pub follow_links: bool,
+    /// Groups of files, paths relative to the root, that a sum is kept of.
+    pub groups: Vec<Globs>,
+    /// What commands write: in no group, although it is watched.
+    pub made: Vec<Globs>,
     /// A file to be made for a moment, in a folder that is there and is watched for nothing else: if the kernel says
     /// nothing about it within a second, it says nothing about any file. `None`: it is believed.
     pub probe: Option<PathBuf>,
@@ -82,6 +90,8 @@ pub struct ChangeSet {
     pub changes: Vec<Change>,
     /// Sorted by path.
     pub stirred: Vec<Stirred>,
+    /// One per group of the [`Scope`], with these changes; `None` before [`Seen::Read`].
+    pub sums: Option<Vec<Sum>>,
     /// When the first event of the burst came.
     pub first_at: Instant,
 }
@@ -121,6 +131,10 @@ pub enum ChangeKind {
 pub enum Seen {
     /// Files of the tree.
     Changes(ChangeSet),
+    /// The sums of the groups, in their order. Told when the contents of all files that were there at the start have been
+    /// read, and again whenever the sums are others than last told and there are no [`Seen::Changes`] to tell them: an
+    /// edited ignore file hides files or shows them, or a file is read at last whose stamp alone has counted.
+    Read(Vec<Sum>),
     /// Absolute paths of settings files whose content differs, appeared or disappeared.
     Settings(Vec<PathBuf>),
     /// One line worth telling: lost events, a limit, a lost root.
@@ -259,6 +273,8 @@ impl Watcher {
             flags: Arc::clone(&flags),
             counts: Arc::clone(&counts),
             baseline: None,
+            sums: Some(Sums::new(scope.groups, scope.made)),
+            told_sums: None,
             poll_at: None,
             poll_took: Duration::ZERO,
             probe: None,
@@ -338,6 +354,10 @@ struct Coordinator<B, R> {
     counts: Arc<Counts>,
     /// While there are contents to be read for it.
     baseline: Option<Baseline>,
+    /// Until there is no more to be read for the baseline.
+    sums: Option<Sums>,
+    /// The sums as whoever watches knows them.
+    told_sums: Option<Vec<Sum>>,
     poll_at: Option<Instant>,
     /// How long the last look without events took.
     poll_took: Duration,
@@ -365,6 +385,7 @@ struct Probe {
 impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     fn run(&mut self) {
         self.tell();
+        self.tell_sums();
         self.poll_at = self
             .tree
             .poll_after(self.poll_took)
@@ -434,8 +455,9 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
                 self.tree.take(&hint, &mut self.quiet);
             }
             Message::Baseline(contents) => {
-                for (path, stamp, content) in contents {
-                    self.tree.learn(&path, stamp, content);
+                let now = now();
+                for (path, stamp, reading) in contents {
+                    self.tree.learn(&path, stamp, reading, now, &mut self.quiet);
                 }
                 self.hand_out();
             }
@@ -516,6 +538,7 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             self.poll_at = after.map(|after| self::now() + after);
         }
         self.tell();
+        self.tell_sums();
     }
 
     /// Events are missing, or may be. Compared when the storm is over, not once for each overflow in it.
@@ -556,9 +579,12 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
         self.repositories = None;
         self.count();
         if !changes.is_empty() || !stirred.is_empty() {
+            let sums = self.tree.sums().map(<[Sum]>::to_vec);
+            self.told_sums.clone_from(&sums);
             (self.report)(Seen::Changes(ChangeSet {
                 changes,
                 stirred,
+                sums,
                 first_at,
             }));
         }
@@ -588,6 +614,23 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     fn tell(&mut self) {
         for note in self.tree.notes() {
             (self.report)(Seen::Note(note));
+        }
+    }
+
+    /// As soon as there is nothing left to read for the baseline.
+    fn tell_sums(&mut self) {
+        if self.baseline.is_some() {
+            return;
+        }
+        if let Some(sums) = self.sums.take() {
+            self.tree.begin_sums(sums);
+        }
+        if let Some(sums) = self.tree.sums()
+            && self.told_sums.as_deref() != Some(sums)
+        {
+            let sums = sums.to_vec();
+            self.told_sums = Some(sums.clone());
+            (self.report)(Seen::Read(sums));
         }
     }
 
@@ -649,9 +692,9 @@ fn start_baseline(inbox: SyncSender<Message>, flags: Arc<Flags>) -> anyhow::Resu
     let (hand_out, unread) = channel::<Unread>();
     let read = move || {
         for files in unread {
-            let contents = files.into_iter().filter_map(|(path, stamp)| {
-                let content = fingerprint::of_file(&path).ok().flatten()?;
-                (Stamp::at(&path)? == stamp).then_some((path, stamp, content))
+            let contents = files.into_iter().map(|(path, stamp)| {
+                let reading = Reading::of(&path, stamp);
+                (path, stamp, reading)
             });
             let contents = contents.collect();
             if flags.stop.load(Ordering::SeqCst) || inbox.send(Message::Baseline(contents)).is_err()

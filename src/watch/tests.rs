@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::config::Poll;
+use crate::config::{Globs, Poll};
 
 use super::ChangeKind::{Created, Modified, Removed};
-use super::{Change, ChangeKind, INBOX, Scope, Seen, Surroundings, Watcher};
+use super::{Change, ChangeKind, INBOX, Scope, Seen, Sum, Surroundings, Watcher, fingerprint};
 
 /// Generous: only a failing test waits that long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -40,6 +40,8 @@ pub(super) fn scope(root: &Path) -> Scope {
         max_wait: Duration::from_secs(1),
         poll: Poll::Auto,
         follow_links: false,
+        groups: Vec::new(),
+        made: Vec::new(),
         probe: None,
     }
 }
@@ -58,6 +60,8 @@ struct Sight {
     seen: Receiver<Seen>,
     watcher: Watcher,
     markers: std::cell::Cell<usize>,
+    /// As last told.
+    sums: std::cell::RefCell<Option<Vec<Sum>>>,
 }
 
 impl Sight {
@@ -75,13 +79,49 @@ impl Sight {
             seen,
             watcher,
             markers: std::cell::Cell::new(0),
+            sums: std::cell::RefCell::default(),
         }
     }
 
+    /// The next report; that contents were read is passed over.
     fn next(&self) -> Seen {
-        self.seen
+        loop {
+            let seen = self.next_of_all();
+            if !matches!(seen, Seen::Read(_)) {
+                return seen;
+            }
+        }
+    }
+
+    fn next_of_all(&self) -> Seen {
+        let seen = self
+            .seen
             .recv_timeout(DEADLINE)
-            .expect("nothing was reported")
+            .expect("nothing was reported");
+        match &seen {
+            Seen::Read(sums) => *self.sums.borrow_mut() = Some(sums.clone()),
+            Seen::Changes(set) => self.sums.borrow_mut().clone_from(&set.sums),
+            Seen::Settings(_) | Seen::Note(_) => {}
+        }
+        seen
+    }
+
+    /// Waits until the contents of the baseline are known.
+    fn has_read(&self) {
+        while self.sums.borrow().is_none() {
+            self.next_of_all();
+        }
+    }
+
+    /// Waits until the sums last told are those of `files`, which lie where their names say.
+    fn has_sums_of(&self, groups: &[&[&str]]) {
+        let expected = groups
+            .iter()
+            .map(|files| sum(&self.root, files.iter().map(Path::new)));
+        let expected: Vec<Sum> = expected.collect();
+        while self.sums.borrow().as_ref() != Some(&expected) {
+            self.next_of_all();
+        }
     }
 
     /// The next changes; notes are passed over.
@@ -91,7 +131,7 @@ impl Sight {
                 // What was only stirred is the subject of tests of its own.
                 Seen::Changes(set) if set.changes.is_empty() => {}
                 Seen::Changes(set) => return shown(&set.changes),
-                Seen::Note(_) => {}
+                Seen::Note(_) | Seen::Read(_) => {}
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
             }
         }
@@ -127,6 +167,33 @@ impl Sight {
     fn write(&self, path: &str, text: &str) {
         write(&self.root, path, text);
     }
+}
+
+/// The sum over these files, named relative to `root`, as the disk has them now.
+pub(super) fn sum<'a>(root: &Path, files: impl Iterator<Item = &'a Path>) -> Sum {
+    let mut sum = 0_u128;
+    for shown in files {
+        let path = root.join(shown);
+        let meta = fs::symlink_metadata(&path).expect("it is there");
+        let mut bytes = [shown.as_os_str().as_bytes(), b"\0"].concat();
+        let kind = |content| [content, u8::from(meta.is_symlink())];
+        if let (true, Ok(content)) = (meta.len() <= 1 << 20, fingerprint::of_file(&path)) {
+            bytes.extend(kind(b'='));
+            bytes.extend(content.expect("it is there").to_bytes());
+        } else {
+            bytes.extend(kind(if meta.len() > 1 << 20 { b'+' } else { b'!' }));
+            bytes.extend(meta.len().to_le_bytes());
+            bytes.extend((meta.mtime() * 1_000_000_000 + meta.mtime_nsec()).to_le_bytes());
+            bytes.extend(meta.ino().to_le_bytes());
+            bytes.extend((meta.dev() as u32).to_le_bytes());
+        }
+        sum = sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(&bytes));
+    }
+    Sum(sum)
+}
+
+fn globs(patterns: &[&str]) -> Globs {
+    Globs::new(patterns).expect("good globs")
 }
 
 fn shown(changes: &[Change]) -> Vec<(String, ChangeKind)> {
@@ -690,7 +757,7 @@ fn what_came_with_a_folder_and_went_with_it_is_not_passed_over() {
                 told.extend(set.changes.into_iter().map(|change| change.path));
                 told.extend(set.stirred.into_iter().map(|stirred| stirred.path));
             }
-            Seen::Settings(_) | Seen::Note(_) => {}
+            Seen::Settings(_) | Seen::Note(_) | Seen::Read(_) => {}
         }
     }
 }
@@ -871,6 +938,7 @@ fn says_what_it_sees() {
         match sight.next() {
             Seen::Note(text) => println!("{text}"),
             Seen::Settings(paths) => println!("{paths:?}"),
+            Seen::Read(_) => {}
             Seen::Changes(set) => {
                 for (path, kind) in shown(&set.changes) {
                     if path == "end" {
@@ -972,6 +1040,7 @@ fn checking_out_and_back_within_a_burst_is_no_change() {
 fn nothing_is_reported_while_git_holds_its_lock() {
     let (_dir, root) = temp(&[("f", "x"), ("g", "x"), (".git/HEAD", "")]);
     let sight = Sight::new(scope(&root));
+    sight.has_read();
     sight.write(".git/index.lock", "");
     sight.write("f", "y");
     assert!(sight.seen.recv_timeout(Duration::from_millis(300)).is_err());
@@ -1292,6 +1361,134 @@ fn a_kernel_that_says_nothing_is_found_out_and_one_that_speaks_is_believed() {
 }
 
 #[test]
+fn without_files_or_groups_sums_are_told_all_the_same() {
+    let (_dir, root) = temp(&[]);
+    let sight = Sight::new(Scope {
+        groups: vec![globs(&["**"]), globs(&[])],
+        ..scope(&root)
+    });
+    assert_eq!(sight.next_of_all(), Seen::Read(vec![Sum(0), Sum(0)]));
+    let sight = Sight::new(scope(&root));
+    assert_eq!(sight.next_of_all(), Seen::Read(Vec::new()));
+    sight.write("f", "x");
+    assert_eq!(sight.changes(), one("f", Created));
+    sight.has_sums_of(&[]);
+}
+
+#[test]
+fn sums_are_those_of_the_files_whatever_kind_they_are_and_where_they_lie() {
+    let (dir, root) = temp(&[
+        ("src/a.rs", "x"),
+        ("src/b.rs", "y"),
+        ("out/made.rs", "x"),
+        ("big", &"x".repeat(2 << 20)),
+        ("ignored.log", "x"),
+        (".gitignore", "*.log\n"),
+    ]);
+    write(dir.path(), "lib/x.go", "x");
+    write(dir.path(), "linked/y.go", "x");
+    symlink(dir.path().join("linked"), root.join("link")).expect("link");
+    let extra = dir.path().canonicalize().expect("root").join("lib");
+    let sight = Sight::new(Scope {
+        extra_roots: vec![extra],
+        follow_links: true,
+        groups: vec![
+            globs(&["**/*.rs"]),
+            globs(&["**", "../lib/**", "!src/**"]),
+            globs(&["**/*.go", "../**/*.go"]),
+        ],
+        made: vec![globs(&["out/**"])],
+        ..patient(&root)
+    });
+    let all = |more: &[&'static str]| {
+        let kept = [".gitignore", "big", "link", "link/y.go", "../lib/x.go"];
+        [&kept, more].concat()
+    };
+    let go = ["link/y.go", "../lib/x.go"];
+    let rs = ["src/a.rs", "src/b.rs"];
+    sight.has_sums_of(&[&rs, &all(&[]), &go]);
+    let before = sight.sums.borrow().clone();
+
+    sight.write("src/a.rs", "y");
+    sight.write("src/b.rs", "x");
+    sight.write("big", &"y".repeat(2 << 20));
+    sight.write("new", "x");
+    write(dir.path(), "lib/x.go", "y");
+    write(dir.path(), "linked/y.go", "y");
+    sight.has_sums_of(&[&rs, &all(&["new"]), &go]);
+    let after = sight.sums.borrow().clone();
+    // The same contents under each other's names are other sums.
+    for (before, after) in before.iter().flatten().zip(after.iter().flatten()) {
+        assert_ne!(before, after);
+    }
+    sight.write("out/made.rs", "y");
+    assert!(
+        sight
+            .until_now()
+            .contains(&("out/made.rs".to_owned(), Modified))
+    );
+    let kept = sight.sums.borrow().clone().map(|sums| (sums[0], sums[2]));
+    assert_eq!(kept, after.map(|sums| (sums[0], sums[2])));
+
+    // A file, and a link with the same text.
+    sight.write("src/a.rs", "b.rs");
+    sight.has_sums_of(&[&rs, &all(&["new", "marker-1"]), &go]);
+    fs::remove_file(root.join("src/a.rs")).expect("remove");
+    symlink("b.rs", root.join("src/a.rs")).expect("link");
+    sight.has_sums_of(&[&rs, &all(&["new", "marker-1"]), &go]);
+    fs::rename(root.join("src"), dir.path().join("away")).expect("rename");
+    fs::remove_file(root.join("link")).expect("remove");
+    sight.has_sums_of(&[
+        &[],
+        &[".gitignore", "big", "new", "marker-1", "../lib/x.go"],
+        &["../lib/x.go"],
+    ]);
+}
+
+#[test]
+fn sums_follow_an_ignore_file_even_if_no_file_of_the_tree_has_changed() {
+    let (_dir, root) = temp(&[
+        (".git/info/exclude", "f\n"),
+        ("app/f", "x"),
+        ("app/g", "y"),
+        ("app/gen/h", "z"),
+    ]);
+    let sight = Sight::new(Scope {
+        groups: vec![globs(&["**"])],
+        ..scope(&root.join("app"))
+    });
+    sight.has_sums_of(&[&["g", "gen/h"]]);
+    write(&root, ".git/info/exclude", "g\ngen\n");
+    sight.has_sums_of(&[&["f"]]);
+    write(&root, ".git/info/exclude", "\n");
+    sight.has_sums_of(&[&["f", "g", "gen/h"]]);
+    // Nothing but a file that is hidden: that is no change, and told all the same.
+    write(&root, ".git/info/exclude", "g\n");
+    assert!(matches!(sight.next_of_all(), Seen::Read(_)));
+    sight.has_sums_of(&[&["f", "gen/h"]]);
+}
+
+/// Neither an event nor a content says what a file is that nobody may read, but when that ends there is something to
+/// tell.
+#[test]
+fn what_may_not_be_read_counts_until_it_may() {
+    let (_dir, root) = temp(&[("f", "x")]);
+    fs::set_permissions(root.join("f"), fs::Permissions::from_mode(0o000)).expect("chmod");
+    if fs::read(root.join("f")).is_ok() {
+        eprintln!("skipped: this user may read everything");
+        return;
+    }
+    let sight = Sight::new(Scope {
+        groups: vec![globs(&["**"])],
+        ..patient(&root)
+    });
+    sight.has_sums_of(&[&["f"]]);
+    fs::set_permissions(root.join("f"), fs::Permissions::from_mode(0o644)).expect("chmod");
+    assert_eq!(sight.changes(), one("f", Modified));
+    sight.has_sums_of(&[&["f"]]);
+}
+
+#[test]
 fn links_are_followed_when_asked_and_loops_end() {
     let (_dir, base) = temp(&[("root/src/f", "x"), ("lib/a/f", "x"), ("lib/b/f", "x")]);
     let root = base.join("root");
@@ -1341,6 +1538,7 @@ fn links_are_followed_when_asked_and_loops_end() {
 fn dropping_the_watcher_ends_its_threads_and_its_reports() {
     let (_dir, root) = temp(&[("f", "x")]);
     let sight = Sight::new(scope(&root));
+    sight.has_read();
     let Sight { seen, watcher, .. } = sight;
     drop(watcher);
     fs::write(root.join("f"), "y").expect("write");

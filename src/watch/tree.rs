@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::file::{Look, Stamp, is_file_or_link};
+use super::file::{Look, Reading, Stamp, is_file_or_link};
 use super::filter::{Chain, Entry, Filter, Sources};
-use super::fingerprint::Fingerprint;
 use super::hints::{self, Hint, Lane, Place, Placed, What};
 use super::mounts::Mounts;
 use super::quiet::{Quiet, Sign};
+use super::sums::{Sum, Sums};
 use super::walk::{Extent, Found, Identity, Step, Walk, Watches, split};
 use super::{Change, ChangeKind, Stirred};
 use crate::config::Poll;
@@ -160,6 +160,9 @@ pub(super) struct Tree<P> {
     /// Symlinks that are followed, and where they lead.
     links: HashMap<PathBuf, PathBuf>,
     dirty: HashMap<PathBuf, Doubt>,
+    /// Of the files as last judged: one in doubt counts as what it was, wherever its directory is by now. `None` until
+    /// they are first counted.
+    sums: Option<Sums>,
     /// Directories whose ignore files may have changed.
     doubtful: BTreeSet<PathBuf>,
     /// Directories that are looked at although no event came.
@@ -216,6 +219,7 @@ impl<P: Place + Sync> Tree<P> {
             dirs: HashMap::new(),
             links: HashMap::new(),
             dirty: HashMap::new(),
+            sums: None,
             doubtful: BTreeSet::new(),
             polled: BTreeSet::new(),
             given_up: HashSet::new(),
@@ -304,13 +308,68 @@ impl<P: Place + Sync> Tree<P> {
             .filter_map(move |(name, look)| Some((folder.join(name), look.unread()?)))
     }
 
-    /// The content of `path` while its stamp was `stamp`.
-    pub(super) fn learn(&mut self, path: &Path, stamp: Stamp, content: Fingerprint) {
-        let look =
-            split(path).and_then(|(parent, name)| self.dirs.get_mut(parent)?.files.get_mut(name));
-        if let Some(look) = look {
-            look.learn(stamp, content);
+    /// What `path` was while its stamp was `stamp`. If it was changing, it is in doubt: nobody else may ever read it.
+    pub(super) fn learn(
+        &mut self,
+        path: &Path,
+        stamp: Stamp,
+        reading: Reading,
+        at: Instant,
+        quiet: &mut Quiet,
+    ) {
+        // Of a file in doubt it is known now what it is to be compared with.
+        let (look, in_doubt) = match self.dirty.get_mut(path) {
+            Some(doubt) => (doubt.before.as_mut(), true),
+            None => (self.look_mut(path), false),
+        };
+        let Some(look) = look else { return };
+        let before = *look;
+        let learnt = look.learn(stamp, reading);
+        let now = *look;
+        if learnt {
+            if let Some(sums) = &mut self.sums {
+                let shown = super::relative(&self.root, path);
+                sums.replace(&shown, Some(&before), Some(&now));
+            }
+        } else if !in_doubt {
+            // Nobody tells whether who writes has finished.
+            self.doubt(path, at, Sign::Open, quiet);
+            self.found_by_looking(path);
         }
+    }
+
+    fn look_mut(&mut self, path: &Path) -> Option<&mut Look> {
+        let (parent, name) = split(path)?;
+        self.dirs.get_mut(parent)?.files.get_mut(name)
+    }
+
+    /// Adds all the files to `sums`, which are of none yet. From now on they are kept.
+    pub(super) fn begin_sums(&mut self, mut sums: Sums) {
+        let mut file = PathBuf::new();
+        for (path, dir) in &self.dirs {
+            let shown = super::relative(&self.root, path);
+            for (name, look) in &dir.files {
+                file.clear();
+                file.push(path);
+                file.push(name);
+                if !self.dirty.contains_key(&file) {
+                    file.clear();
+                    file.push(&shown);
+                    file.push(name);
+                    sums.replace(&file, None, Some(look));
+                }
+            }
+        }
+        for (path, doubt) in &self.dirty {
+            let shown = super::relative(&self.root, path);
+            sums.replace(&shown, None, doubt.before.as_ref());
+        }
+        self.sums = Some(sums);
+    }
+
+    /// One sum per group, of the files as last judged; `None` before [`Tree::begin_sums`].
+    pub(super) fn sums(&self) -> Option<&[Sum]> {
+        self.sums.as_ref().map(Sums::get)
     }
 
     /// Takes one hint: keeps the watches in step with the directories, and remembers what is in doubt.
@@ -533,7 +592,7 @@ impl<P: Place + Sync> Tree<P> {
             }
             let doubt = self.dirty.remove(&path).expect("it was just looked at");
             let shown = super::relative(&self.root, &path);
-            match self.verdict(&path, doubt.before, found) {
+            match self.verdict(&path, &shown, doubt.before, found) {
                 Some(kind) => {
                     log::debug!(target: "watch", "{path:?}: {kind:?}");
                     found_out.changes.push(Change { path: shown, kind });
@@ -573,10 +632,11 @@ impl<P: Place + Sync> Tree<P> {
         dir.is_none_or(|dir| self.filter.keeps_file(&dir.chain, path))
     }
 
-    /// Compares one path with what it was, and remembers what it is.
+    /// Compares one path with what it was, and remembers what it is. `shown`: relative to the root.
     fn verdict(
         &mut self,
         path: &Path,
+        shown: &Path,
         before: Option<Look>,
         found: Option<Metadata>,
     ) -> Option<ChangeKind> {
@@ -595,6 +655,9 @@ impl<P: Place + Sync> Tree<P> {
                 None => dir.files.remove(name).is_some(),
             };
             self.files = self.files + usize::from(now.is_some()) - usize::from(held);
+        }
+        if let Some(sums) = &mut self.sums {
+            sums.replace(shown, before.as_ref(), now.as_ref());
         }
         match (before, now) {
             (None, None) => None,
@@ -850,10 +913,7 @@ impl<P: Place + Sync> Tree<P> {
             let sign = if its == Sign::Gone { its } else { sign };
             let file = path.join(name);
             self.doubt(&file, at, sign, quiet);
-            // Found by looking: no event may tell when it goes again, or becomes again what it was.
-            if let Some(doubt) = self.dirty.get_mut(&file) {
-                doubt.stirred = true;
-            }
+            self.found_by_looking(&file);
         }
         for gone in gone {
             self.forget_dir(&gone, at, quiet);
@@ -956,6 +1016,13 @@ impl<P: Place + Sync> Tree<P> {
             sign
         };
         quiet.seen(at, path, sign);
+    }
+
+    /// A file is in doubt without an event: none may tell when it goes again, or becomes again what it was.
+    fn found_by_looking(&mut self, path: &Path) {
+        if let Some(doubt) = self.dirty.get_mut(path) {
+            doubt.stirred = true;
+        }
     }
 
     /// `path` is no directory of the tree any more; all its files are in doubt.
