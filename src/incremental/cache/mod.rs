@@ -135,7 +135,8 @@ impl Cache {
 
     /// Puts the outputs of `entry` in their places, with now as their time. Folders on the way are made; no symlink
     /// is followed, be it in the place of an output or of a folder. They are put there only after all of them have
-    /// been copied and checked, each whole, by a rename.
+    /// been copied and checked, each whole, by a rename. Of those that are there as they were kept only the time
+    /// changes.
     ///
     /// # Errors
     /// A blob is missing or damaged: then the entry is removed ([`ErrorKind::InvalidData`]). Or a folder on the way
@@ -329,8 +330,13 @@ impl Cache {
         rooms: &Rooms,
         notes: &mut Vec<OsString>,
     ) -> io::Result<()> {
+        let (right, missing): (Vec<&Output>, Vec<&Output>) = {
+            let mut parents = Parents::new(root, Missing::Fails);
+            let outputs = entry.outputs.iter();
+            outputs.partition(|output| is_right(output, &mut parents, rooms).unwrap_or(false))
+        };
         let mut staged = Vec::new();
-        for output in &entry.outputs {
+        for output in missing {
             let Some(temporary) = self.bring(output, rooms)? else {
                 let _ = rooms.entries.remove(name_of(entry.key).as_ref());
                 let why = "what was kept of it is missing or damaged; the entry was removed";
@@ -368,6 +374,11 @@ impl Cache {
                 None => temporary.put(folder, name),
             };
             put.map_err(|error| naming(&output.path, error))?;
+        }
+        for output in right {
+            let (folder, name) = parents.of(&output.path)?;
+            // A time that stays old costs those who look at times some work.
+            let _ = folder.touch(name);
         }
         Ok(())
     }
@@ -523,6 +534,28 @@ fn look(parents: &mut Parents<'_>, path: &Path) -> io::Result<Seen> {
     let (folder, name) = parents.of(path)?;
     let seen = folder.look(name).map_err(|error| naming(path, error))?;
     seen.ok_or_else(|| naming(path, ErrorKind::NotFound.into()))
+}
+
+/// Whether an output is there as it was kept. Most of many often are, and new files are dear: ext4 takes half a
+/// millisecond for each where many have been deleted within the last minute, as builds do.
+fn is_right(output: &Output, parents: &mut Parents<'_>, rooms: &Rooms) -> io::Result<bool> {
+    let (folder, name) = parents.of(&output.path)?;
+    let seen = folder.look(name)?;
+    match (&output.kind, seen.map(|seen| seen.kind)) {
+        (Kind::Link(target), Some(SeenKind::Link)) => Ok(folder.target(name)? == *target),
+        (Kind::File(mode), Some(SeenKind::File)) => {
+            let file = folder.read(name)?;
+            let metadata = file.metadata()?;
+            let blob = rooms.blobs.look(manifest::hex(output.content).as_ref())?;
+            if metadata.mode() & 0o7777 != *mode
+                || blob.map(|blob| blob.size) != Some(metadata.size())
+            {
+                return Ok(false);
+            }
+            Ok(fingerprint::of_open(file, metadata.size())? == output.content)
+        }
+        (Kind::Link(_) | Kind::File(_), _) => Ok(false),
+    }
 }
 
 /// One entry, as far as it matters for how long it stays.

@@ -235,23 +235,44 @@ fn what_is_kept_is_a_copy_that_no_tool_writes_into() {
 }
 
 #[test]
-fn a_restored_file_is_new_to_whoever_looks_at_times() {
+fn what_is_right_stays_and_is_new_to_whoever_looks_at_times() {
     let project = Project::new();
-    project.keep_text(ONE, "first");
+    for path in ["same", "mode", "other"] {
+        project.write(path, path);
+    }
+    symlink("same", project.at("link")).expect("links");
+    let paths = ["same", "mode", "other", "link"];
+    let before = project.looked(&paths);
+    assert_eq!(project.keep(ONE, &paths), Kept::Whole);
+    project.write("other", "rehto");
+    fs::set_permissions(project.at("mode"), Permissions::from_mode(0o777)).expect("modes");
     let old = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    File::open(project.at("out"))
-        .and_then(|file| file.set_modified(old))
-        .expect("a time");
+    let inodes = || paths.map(|path| fs::symlink_metadata(project.at(path)).expect("is").ino());
+    for path in ["same", "mode", "other"] {
+        let file = File::open(project.at(path)).expect("opens");
+        file.set_modified(old).expect("a time");
+    }
+    let inodes_before = inodes();
     project.restore(ONE).expect("restores");
-    let now = fs::metadata(project.entry(ONE))
-        .expect("an entry")
-        .modified()
-        .expect("a time");
-    let restored = fs::metadata(project.at("out"))
-        .expect("is there")
-        .modified()
-        .expect("a time");
-    assert!(restored > old && restored <= now);
+    assert_eq!(project.looked(&paths), before);
+    assert_ne!(mode(&project.at("mode")), 0o777);
+    let stayed = inodes_before
+        .iter()
+        .zip(inodes())
+        .map(|(before, now)| *before == now);
+    assert_eq!(stayed.collect::<Vec<_>>(), [true, false, false, true]);
+    let modified = |path: &Path| {
+        fs::metadata(path)
+            .and_then(|metadata| metadata.modified())
+            .expect("a time")
+    };
+    for path in ["same", "mode", "other"] {
+        let restored = modified(&project.at(path));
+        assert!(
+            restored > old && restored <= modified(&project.entry(ONE)),
+            "{path}"
+        );
+    }
 }
 
 #[test]
