@@ -7,13 +7,19 @@ use std::path::{Path, PathBuf};
 
 use globset::{ErrorKind, Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
+/// devwatch's own folder. Nothing in it is a source, so only a glob that names it reaches into it: `**/*.go` does
+/// not mean the files that are kept in its cache, `.devwatch/bin/*` does mean what a rule writes there.
+const OWN_FOLDER: &str = ".devwatch";
+
 /// Globs anchored at the root, `!` to exclude: a path belongs when at least one plain glob and no `!` glob matches.
-/// The order does not matter.
+/// The order does not matter. What lies in `.devwatch/` belongs only where a plain glob names that folder.
 #[derive(Clone, Debug, Default)]
 pub struct Globs {
     /// As written.
     pub patterns: Vec<String>,
     include: GlobSet,
+    /// Those of the plain ones that name `.devwatch`.
+    include_own: GlobSet,
     exclude: GlobSet,
 }
 
@@ -36,6 +42,7 @@ impl Globs {
     /// absolute one, one that ends in `/`, one with `..` behind its beginning.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Globs, BadGlob> {
         let mut include = GlobSetBuilder::new();
+        let mut include_own = GlobSetBuilder::new();
         let mut exclude = GlobSetBuilder::new();
         for (index, written) in patterns.iter().enumerate() {
             let written = written.as_ref();
@@ -49,10 +56,12 @@ impl Globs {
                 None => (written, &mut include),
             };
             let shift = written.len() - pattern.len();
-            side.add(
-                compile(pattern)
-                    .map_err(|(message, offset)| bad((message, offset.map(|at| at + shift))))?,
-            );
+            let glob = compile(pattern)
+                .map_err(|(message, offset)| bad((message, offset.map(|at| at + shift))))?;
+            if shift == 0 && names_own_folder(pattern) {
+                include_own.add(glob.clone());
+            }
+            side.add(glob);
         }
         let build = |set: GlobSetBuilder| {
             // Each compiled alone, so only their sum can be too much.
@@ -68,13 +77,18 @@ impl Globs {
                 .map(|pattern| pattern.as_ref().to_string())
                 .collect(),
             include: build(include)?,
+            include_own: build(include_own)?,
             exclude: build(exclude)?,
         })
     }
 
     /// Whether `path` belongs. `path` is relative to the root (`../lib/x.go` for an extra root).
     pub fn matches(&self, path: &Path) -> bool {
-        self.include.is_match(path) && !self.exclude.is_match(path)
+        let include = match path.starts_with(OWN_FOLDER) {
+            true => &self.include_own,
+            false => &self.include,
+        };
+        include.is_match(path) && !self.exclude.is_match(path)
     }
 
     /// Whether nothing can ever match.
@@ -98,12 +112,25 @@ impl Globs {
             .map(|(path, _)| path)
     }
 
-    fn included(&self) -> impl Iterator<Item = &str> {
+    /// The plain ones, as written.
+    pub(super) fn included(&self) -> impl Iterator<Item = &str> {
         self.patterns
             .iter()
             .map(String::as_str)
             .filter(|pattern| !pattern.starts_with('!'))
     }
+
+    /// The `!` ones, without it.
+    pub(super) fn excluded(&self) -> impl Iterator<Item = &str> {
+        self.patterns
+            .iter()
+            .filter_map(|pattern| pattern.strip_prefix('!'))
+    }
+}
+
+/// Whether a plain pattern may mean files in `.devwatch/`.
+pub(super) fn names_own_folder(pattern: &str) -> bool {
+    pattern.contains(OWN_FOLDER)
 }
 
 /// Globs are the same when they are written the same.
@@ -140,7 +167,8 @@ fn literal(component: &str) -> Option<String> {
     Some(name)
 }
 
-fn compile(pattern: &str) -> Result<Glob, (String, Option<usize>)> {
+/// One pattern without its `!`: the glob, or what is wrong with it and at which byte.
+pub(super) fn compile(pattern: &str) -> Result<Glob, (String, Option<usize>)> {
     if pattern.is_empty() {
         return Err(("empty glob".into(), None));
     }
@@ -242,6 +270,13 @@ mod tests {
             (&["**/*.{tmpl,html}"], "web/a.html", true),
             (&["x{,.bak}"], "x", true),
             (&["\\!x"], "!x", true),
+            (&["**/*"], ".devwatch/cache/a.go", false),
+            (&["**/*"], ".devwatch-notes", true),
+            (&["**/*"], "sub/.devwatch/a.go", true),
+            (&["**/*", ".devwatch/bin/*"], ".devwatch/bin/api", true),
+            (&["**/*", ".devwatch/bin/*"], ".devwatch/cache/a.go", false),
+            (&["./.devwatch/{bin,lib}/**"], ".devwatch/lib/a", true),
+            (&[".devwatch/**", "!**/*.tmp"], ".devwatch/a.tmp", false),
         ] {
             let globs = Globs::new(patterns).expect("good globs");
             assert_eq!(

@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod file;
 mod globs;
 pub mod init;
+mod meet;
 mod parse;
 mod value;
 
