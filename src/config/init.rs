@@ -14,7 +14,7 @@ use super::file::NAME;
 use super::value::duration_text;
 use super::{
     Address, Command, Config, Hot, HotMode, Listen, OnFailure, Origin, Poll, Problems, Ready,
-    ReadyBy, Restart, Rule, Server, Stop, Watch, relative,
+    ReadyBy, Restart, Rule, Server, Stop, Watch, default_jobs, relative,
 };
 use crate::diagnostics::{Pattern, PatternBase, Severity};
 use crate::supervisor::plan::Then;
@@ -89,6 +89,9 @@ fn exists(path: &Path) -> io::Error {
 /// The tables of `config` without a heading; with `comments`, each key says what it is.
 pub(super) fn body(config: &Config, comments: bool) -> String {
     let mut parts = Vec::new();
+    if config.jobs != default_jobs() {
+        parts.push(format!("jobs = {}\n", config.jobs));
+    }
     if config.watch != Watch::default() {
         parts.push(watch(&config.watch));
     }
@@ -183,6 +186,12 @@ fn rule(config: &Config, rule: &Rule, index: usize, comments: bool) -> String {
             "What it writes: when that comes out as it was, nothing is restarted.",
         );
         key(&mut text, "outputs", array(&rule.outputs.patterns));
+    }
+    if !rule.after.is_empty() {
+        key(&mut text, "after", array(&rule.after));
+    }
+    if !rule.cache {
+        key(&mut text, "cache", "false".to_owned());
     }
     match rule.then {
         Then::Restart if comments && rule.run.is_none() => {
@@ -576,6 +585,7 @@ mod tests {
 
     /// Configs that use every key.
     const WHOLE: &str = r#"
+jobs = 61
 [watch]
 ignore = ["docs/**"]
 debounce = "20ms"
@@ -586,6 +596,8 @@ name = "a"
 files = ["**/*.go", "!x"]
 run = "make 'x'"
 outputs = ["bin/x"]
+after = ["it's z", "rule-4"]
+cache = false
 then = "cold"
 env = { A = "1", "B.c" = "two\nlines" }
 cwd = "sub/folder"
@@ -595,6 +607,7 @@ problems = "off"
 files = ["y"]
 then = "nothing"
 [[rule]]
+name = "it's z"
 files = ["z"]
 run = ["z"]
 problems = ["go", "my tool"]

@@ -9,6 +9,7 @@ pub mod file;
 mod globs;
 pub mod init;
 mod meet;
+mod order;
 mod parse;
 mod value;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub root: PathBuf,
     /// Where this description came from.
     pub origin: Origin,
+    /// How many rules run at the same time at most: 1 to 64. Default: the processors of this machine.
+    pub jobs: usize,
     /// `[watch]`.
     pub watch: Watch,
     /// `[[rule]]`, in the order of the file; the index is the `RuleId`.
@@ -102,6 +105,11 @@ pub struct Rule {
     pub run: Option<Command>,
     /// What the command writes.
     pub outputs: Globs,
+    /// The names of the rules that have to be done before it. Where any rule has some, rules that do not depend on
+    /// one another run at the same time; where none has, all run one after another. See [`Config::needs`].
+    pub after: Vec<String>,
+    /// Whether its outputs are kept, to come back without a run. Default: yes; without outputs nothing is.
+    pub cache: bool,
     /// What it means for the server. Default [`Then::Restart`].
     pub then: Then,
     /// Variables added to the command's environment.
@@ -366,6 +374,8 @@ impl Rule {
             files,
             run: None,
             outputs: Globs::default(),
+            after: Vec::new(),
+            cache: true,
             then: Then::Restart,
             env: BTreeMap::new(),
             cwd: root.to_path_buf(),
@@ -485,6 +495,16 @@ impl fmt::Display for Listen {
             Address::Unix(path) => write!(f, "{}://unix:{}", self.name, path.display()),
         }
     }
+}
+
+/// The most rules that may run at the same time. Every one has a reader of its output and a keeper.
+const MOST_JOBS: usize = 64;
+
+/// How many rules run at the same time where nothing is said: as many as there are processors, as far as this process
+/// may use them.
+fn default_jobs() -> usize {
+    let processors = std::thread::available_parallelism();
+    processors.map_or(1, |number| number.get().min(MOST_JOBS))
 }
 
 impl Default for Watch {
@@ -611,6 +631,7 @@ mod tests {
         Config {
             root: PathBuf::from("/work/app"),
             origin: Origin::CommandLine,
+            jobs: default_jobs(),
             watch: Watch::default(),
             rules,
             server,

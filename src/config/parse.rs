@@ -17,17 +17,18 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::Diagnostic;
 use super::value::{self, nearest};
 use super::{
-    Address, Command, Config, Globs, Hot, HotMode, Listen, OnFailure, Origin, Poll, Problems,
-    Ready, ReadyBy, Restart, Rule, Server, Stop, Watch, resolve,
+    Address, Command, Config, Globs, Hot, HotMode, Listen, MOST_JOBS, OnFailure, Origin, Poll,
+    Problems, Ready, ReadyBy, Restart, Rule, Server, Stop, Watch, default_jobs, order, resolve,
 };
 use crate::diagnostics::{BadPattern, Kind, Pattern, PatternBase, Severity};
 use crate::restart::contract;
 use crate::supervisor::plan::Then;
 
-const TOP_KEYS: &[&str] = &["version", "watch", "rule", "server", "problem"];
+const TOP_KEYS: &[&str] = &["version", "jobs", "watch", "rule", "server", "problem"];
 const WATCH_KEYS: &[&str] = &["ignore", "debounce", "max_wait", "poll", "follow_symlinks"];
 const RULE_KEYS: &[&str] = &[
-    "name", "files", "run", "outputs", "then", "env", "cwd", "timeout", "problems",
+    "name", "files", "run", "outputs", "after", "cache", "then", "env", "cwd", "timeout",
+    "problems",
 ];
 const SERVER_KEYS: &[&str] = &[
     "run", "restart", "listen", "env", "env_file", "cwd", "stop", "ready", "hot",
@@ -68,6 +69,10 @@ const CALLED_OTHERWISE: &[(&str, &str)] = &[
     ("watch", "files"),
     ("include", "files"),
     ("out", "outputs"),
+    ("depends_on", "after"),
+    ("deps", "after"),
+    ("needs", "after"),
+    ("parallel", "jobs"),
     ("do", "then"),
     ("action", "then"),
     ("exclude", "ignore"),
@@ -114,6 +119,7 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
         globs: Vec::new(),
     };
     let Document {
+        jobs,
         watch,
         rules,
         server,
@@ -151,6 +157,7 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
     let config = errors.is_empty().then(|| Config {
         root: root.to_path_buf(),
         origin,
+        jobs,
         watch,
         rules,
         server,
@@ -166,6 +173,7 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
 
 /// What the tables say.
 struct Document {
+    jobs: usize,
     watch: Watch,
     rules: Vec<Rule>,
     server: Option<Server>,
@@ -220,6 +228,7 @@ impl Walk<'_> {
             self.error(entry.span(), "unknown version of the config")
                 .label("this devwatch reads `version = 1`");
         }
+        let jobs = entry(table, place, "jobs").map_or_else(default_jobs, |entry| self.jobs(entry));
         let watch =
             entry(table, place, "watch").map_or_else(Watch::default, |entry| self.watch(entry));
         let patterns =
@@ -243,6 +252,7 @@ impl Walk<'_> {
             );
         }
         Document {
+            jobs,
             watch,
             rules,
             server,
@@ -250,6 +260,24 @@ impl Walk<'_> {
                 .into_iter()
                 .filter_map(|known| known.pattern)
                 .collect(),
+        }
+    }
+
+    fn jobs(&mut self, entry: Entry<'_>) -> usize {
+        let Some(integer) = entry.value.get_ref().as_integer() else {
+            self.wrong(entry, "a number").label("write jobs = 4");
+            return default_jobs();
+        };
+        let number = usize::from_str_radix(integer.as_str(), integer.radix());
+        match number {
+            Ok(jobs) if (1..=MOST_JOBS).contains(&jobs) => jobs,
+            Ok(_) | Err(_) => {
+                self.error(entry.span(), format!("{} is out of range", entry.name()))
+                    .label(format!(
+                        "write 1 to {MOST_JOBS}; 1 is one rule after another"
+                    ));
+                default_jobs()
+            }
         }
     }
 
@@ -301,12 +329,7 @@ impl Walk<'_> {
             };
         }
         if let Some(entry) = self::entry(table, place, "follow_symlinks") {
-            match entry.value.get_ref().as_bool() {
-                Some(follow) => watch.follow_symlinks = follow,
-                None => {
-                    self.wrong(entry, "a boolean").label("write true or false");
-                }
-            }
+            watch.follow_symlinks = self.boolean(entry).unwrap_or(watch.follow_symlinks);
         }
         watch
     }
@@ -322,7 +345,9 @@ impl Walk<'_> {
             }
             return Vec::new();
         };
+        let sound = self.found.len();
         let mut rules: Vec<Rule> = Vec::new();
+        let mut tables = Vec::new();
         for (index, element) in elements.iter().enumerate() {
             let default_name = format!("rule-{}", index + 1);
             let Some(table) = element.get_ref().as_table() else {
@@ -345,8 +370,54 @@ impl Walk<'_> {
                     .label(format!("the first stands in line {line}"));
             }
             rules.push(rule);
+            tables.push((table, place, element.span()));
+        }
+        let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
+        for (rule, (table, place, _)) in rules.iter_mut().zip(&tables) {
+            if let Some(entry) = self::entry(table, place, "after") {
+                rule.after = self.after(entry, &rule.name, &names);
+            }
+        }
+        // Rules that are not what was meant wait for others than was meant.
+        if self.found.len() == sound {
+            for circle in order::circles(&rules) {
+                let (_, _, at) = &tables[circle.rule];
+                let item = self.absent(at.clone(), circle.message);
+                let mut remedies = circle.remedies.into_iter();
+                let item = item.label(remedies.next().unwrap_or_default());
+                let others: Vec<String> = remedies.collect();
+                if !others.is_empty() {
+                    item.help(format!("or {}", others.join(", or ")));
+                }
+            }
         }
         rules
+    }
+
+    /// `after`: the names of other rules, one or several. Read when all are known, because one further down may be
+    /// named as well.
+    fn after(&mut self, entry: Entry<'_>, own: &str, names: &[String]) -> Vec<String> {
+        let others = names.iter().map(String::as_str);
+        let others: Vec<&str> = others.filter(|name| *name != own).collect();
+        let mut after = Vec::new();
+        for (name, span) in self.one_or_more(entry, "a name or a list of names", "generate") {
+            if name == own {
+                self.error(span, format!("{} names the rule itself", entry.name()))
+                    .label("name those that have to be done before it");
+            } else if others.contains(&name.as_str()) {
+                after.push(name);
+            } else if others.is_empty() {
+                self.error(span, format!("unknown value {name:?} of {}", entry.name()))
+                    .label("there is no other rule");
+            } else {
+                self.unknown_word(&entry, span, &name, &others);
+            }
+        }
+        if let Some([]) = entry.value.get_ref().as_array().map(|list| &list[..]) {
+            self.error(entry.span(), format!("{} is empty", entry.name()))
+                .label("name the rules that have to be done before it, or leave it out");
+        }
+        after
     }
 
     fn rule(
@@ -380,6 +451,16 @@ impl Walk<'_> {
         if let Some(entry) = entry(table, place, "outputs") {
             rule.outputs = self.globs(entry, None);
         }
+        if let Some(entry) = entry(table, place, "cache") {
+            let said = self.boolean(entry);
+            rule.cache = said.unwrap_or(rule.cache);
+            if said == Some(true) && table.contains_key("run") && !table.contains_key("outputs") {
+                let message = format!("`cache` keeps nothing in {place}: it has no `outputs`");
+                let item = Diagnostic::warning(self.text, entry.span(), message);
+                self.warnings
+                    .push(item.label("add `outputs`, or leave it out"));
+            }
+        }
         if let Some(entry) = entry(table, place, "then") {
             let words = [
                 ("restart", Then::Restart),
@@ -396,7 +477,9 @@ impl Walk<'_> {
             rule.problems = self.problems(entry, patterns);
         }
         if !table.contains_key("run") {
-            for key in ["outputs", "env", "cwd", "timeout", "problems"] {
+            for key in [
+                "outputs", "after", "cache", "env", "cwd", "timeout", "problems",
+            ] {
                 if let Some((key, _)) = table.get_key_value(key) {
                     self.missing_run(
                         key.span(),
@@ -1087,6 +1170,14 @@ impl Walk<'_> {
         }
     }
 
+    fn boolean(&mut self, entry: Entry<'_>) -> Option<bool> {
+        let said = entry.value.get_ref().as_bool();
+        if said.is_none() {
+            self.wrong(entry, "a boolean").label("write true or false");
+        }
+        said
+    }
+
     /// One of a few words.
     fn word<T: Copy>(&mut self, entry: Entry<'_>, words: &[(&str, T)]) -> Option<T> {
         let all = words
@@ -1210,11 +1301,18 @@ impl Walk<'_> {
             let item = self
                 .error(key.span(), format!("unknown key `{name}`{place}"))
                 .help(format!("allowed keys: {}", allowed.join(", ")));
-            if let Some(near) = near {
-                item.label(match near {
-                    "rule" => "did you mean [[rule]]?".to_string(),
-                    near => format!("did you mean `{near}`?"),
-                });
+            match near {
+                // Behind a heading a key belongs to that table, which is easily forgotten.
+                _ if name == "jobs" => {
+                    item.label("it stands at the top of the file, above the first table");
+                }
+                Some("rule") => {
+                    item.label("did you mean [[rule]]?");
+                }
+                Some(near) => {
+                    item.label(format!("did you mean `{near}`?"));
+                }
+                None => {}
             }
         }
     }
@@ -1380,6 +1478,7 @@ mod tests {
     /// Every key once, as in the design; `restart` aside, which this version refuses.
     const FULL: &str = r#"
 version = 1
+jobs = 3
 [watch]
 ignore = ["docs/**", "!docs/keep"]
 debounce = "20ms"
@@ -1398,6 +1497,8 @@ name = "build"
 files = ["**/*.go", "go.mod", "!**/*_test.go"]
 run = "go build -o .devwatch/bin/api ./cmd/api"
 outputs = [".devwatch/bin/api"]
+after = ["proto"]
+cache = false
 problems = "go"
 env = { CGO_ENABLED = "0" }
 cwd = "sub"
@@ -1429,6 +1530,7 @@ on_failure = "cold"
     #[test]
     fn every_key_is_understood() {
         let config = good(FULL);
+        assert_eq!(config.jobs, 3);
         assert_eq!(config.watch.ignore, ["docs/**", "!docs/keep"]);
         assert_eq!(config.watch.debounce, Duration::from_millis(20));
         assert_eq!(config.watch.max_wait, Duration::from_millis(1500));
@@ -1438,9 +1540,9 @@ on_failure = "cold"
         let [proto, build, templates] = &config.rules[..] else {
             panic!("three rules")
         };
-        assert_eq!((proto.name.as_str(), proto.line), ("proto", 10));
-        assert_eq!((build.name.as_str(), build.line), ("build", 16));
-        assert_eq!((templates.name.as_str(), templates.line), ("rule-3", 26));
+        assert_eq!((proto.name.as_str(), proto.line), ("proto", 11));
+        assert_eq!((build.name.as_str(), build.line), ("build", 17));
+        assert_eq!((templates.name.as_str(), templates.line), ("rule-3", 29));
         assert_eq!(
             proto.run,
             Some(Command::Argv(vec!["buf".into(), "generate".into()]))
@@ -1452,6 +1554,11 @@ on_failure = "cold"
             ))
         );
         assert_eq!(build.problems, Problems::Named(vec!["go".into()]));
+        assert_eq!(
+            (&build.after[..], build.cache),
+            (&["proto".to_owned()][..], false)
+        );
+        assert_eq!((&proto.after[..], proto.cache), (&[][..], true));
         assert_eq!(build.env["CGO_ENABLED"], "0");
         assert_eq!(build.cwd, Path::new("/work/app/sub"));
         assert_eq!(build.timeout, Some(Duration::from_secs(120)));
@@ -1499,6 +1606,8 @@ on_failure = "cold"
     fn what_is_left_out_has_its_default() {
         let config = good("[[rule]]\nfiles = [\"**/*\"]\n[server]\nrun = \"./x\"\n");
         assert_eq!(config.watch, Watch::default());
+        assert_eq!(config.jobs, default_jobs());
+        assert!((1..=MOST_JOBS).contains(&config.jobs));
         let files = config.rules[0].files.clone();
         assert_eq!(
             config.rules,
@@ -1719,6 +1828,145 @@ cwd = ""
                 devwatch.toml:20:7: error: "" in `cwd` in rule "rule-1" is no path
             "#]],
         );
+    }
+
+    #[test]
+    fn order_jobs_and_cache_are_checked() {
+        check_lines(
+            r#"
+jobs = 0
+[watch]
+jobs = 4
+[[rule]]
+name = "gen"
+files = ["x"]
+run = "x"
+after = ["build", "gen", "biuld", "rule-3", 1]
+cache = "no"
+[[rule]]
+name = "build"
+files = ["x"]
+run = "x"
+after = []
+[[rule]]
+files = ["x"]
+after = "gen"
+cache = false
+[[rule]]
+files = ["x"]
+run = "x"
+depends_on = "gen"
+after = true
+"#,
+            expect![[r#"
+                devwatch.toml:2:8: error: `jobs` is out of range; write 1 to 64; 1 is one rule after another
+                devwatch.toml:4:1: error: unknown key `jobs` in [watch]; it stands at the top of the file, above the first table
+                devwatch.toml:9:19: error: `after` in rule "gen" names the rule itself; name those that have to be done before it
+                devwatch.toml:9:26: error: unknown value "biuld" of `after` in rule "gen"; did you mean "build"?
+                devwatch.toml:9:45: error: an integer in `after` in rule "gen" is not a string
+                devwatch.toml:10:9: error: `cache` in rule "gen" is a string, not a boolean; write true or false
+                devwatch.toml:15:9: error: `after` in rule "build" is empty; name the rules that have to be done before it, or leave it out
+                devwatch.toml:18:1: error: `after` means nothing in rule-3 without `run`; add `run`, or leave it out
+                devwatch.toml:19:1: error: `cache` means nothing in rule-3 without `run`; add `run`, or leave it out
+                devwatch.toml:23:1: error: unknown key `depends_on` in rule-4; did you mean `after`?
+                devwatch.toml:24:9: error: `after` in rule-4 is a boolean, not a name or a list of names; write ["generate"]
+            "#]],
+        );
+        for (jobs, expected) in [("1", Some(1)), ("64", Some(64)), ("0x10", Some(16))] {
+            let config = good(&format!("jobs = {jobs}\n[server]\nrun = \"x\"\n"));
+            assert_eq!(Some(config.jobs), expected, "{jobs}");
+        }
+        check_lines(
+            "jobs = 65\n[[rule]]\nfiles = [\"x\"]\nrun = \"x\"\nafter = \"rule-2\"",
+            expect![[r#"
+                devwatch.toml:1:8: error: `jobs` is out of range; write 1 to 64; 1 is one rule after another
+                devwatch.toml:5:9: error: unknown value "rule-2" of `after` in rule-1; there is no other rule
+            "#]],
+        );
+        check_lines(
+            "jobs = -1\n[server]\nrun = \"x\"",
+            expect![[r#"
+            devwatch.toml:1:8: error: `jobs` is out of range; write 1 to 64; 1 is one rule after another
+        "#]],
+        );
+        check_lines(
+            "jobs = \"all\"\n[server]\nrun = \"x\"",
+            expect![[r#"
+            devwatch.toml:1:8: error: `jobs` is a string, not a number; write jobs = 4
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_rule_may_be_after_one_further_down() {
+        let config = good(
+            r#"
+[[rule]]
+files = ["a"]
+run = "a"
+after = ["z", "rule-2"]
+[[rule]]
+files = ["b"]
+run = "b"
+[[rule]]
+name = "z"
+files = ["z"]
+run = "z"
+"#,
+        );
+        assert_eq!(config.rules[0].after, ["z", "rule-2"]);
+        assert_eq!(config.needs()[0], [RuleId(1), RuleId(2)].into());
+    }
+
+    #[test]
+    fn a_circle_of_rules_is_refused_with_its_path_and_what_breaks_it() {
+        let text = r#"
+[[rule]]
+name = "gen"
+files = ["**/*.go"]
+run = "gen"
+outputs = ["gen/**"]
+[[rule]]
+name = "build"
+files = ["**/*.go"]
+run = "build"
+outputs = ["api/**"]
+"#;
+        check(
+            text,
+            expect![[r#"
+            error: rules wait for each other in a circle: "gen" writes gen/x.go, which "build" takes; "build" writes api/x.go, which "gen" takes
+             --> devwatch.toml:2:1
+              |
+            2 | [[rule]]
+              | ^^^^^^^^ add "!api/**" to the files of "gen"
+              |
+            help: or add "!gen/**" to the files of "build", or make one rule of them
+        "#]],
+        );
+        check_lines(
+            text,
+            expect![[r#"
+            devwatch.toml:2:1: error: rules wait for each other in a circle: "gen" writes gen/x.go, which "build" takes; "build" writes api/x.go, which "gen" takes; add "!api/**" to the files of "gen"
+        "#]],
+        );
+        // With rules that are wrong anyway, it is not said who waits for whom; nor in half a document.
+        check_lines(
+            &text.replace("run = \"gen\"", "rum = \"gen\""),
+            expect![[r#"
+            devwatch.toml:5:1: error: unknown key `rum` in rule "gen"; did you mean `run`?
+            devwatch.toml:6:1: error: `outputs` means nothing in rule "gen" without `run`; add `run`, or leave it out
+        "#]],
+        );
+        check_lines(
+            &format!("{text}a ="),
+            expect![[r#"
+            devwatch.toml:12:1: error: unknown key `a` in rule "build"
+            devwatch.toml:12:4: error: not TOML: string values must be quoted, expected literal string
+        "#]],
+        );
+        let mended = text.replacen("[\"**/*.go\"]", "[\"**/*.go\", \"!api/**\"]", 1);
+        assert_eq!(good(&mended).needs(), [[].into(), [RuleId(0)].into()]);
     }
 
     #[test]
@@ -2022,6 +2270,26 @@ files = 1
               |
             3 | listen = ["0.0.0.0:80", ":81", "[::]:82"]
               |                                ^^^^^^^^^ ":82" listens on this one alone
+        "#]]
+        .assert_eq(&shown(parsed.warnings));
+        let rule = "[[rule]]\nfiles = [\"x\"]\nrun = \"x\"\n";
+        for (more, warns) in [
+            ("cache = true", true),
+            ("cache = false", false),
+            ("", false),
+            ("cache = true\noutputs = [\"y\"]", false),
+        ] {
+            let parsed = read(&format!("{rule}{more}"));
+            assert!(parsed.config.is_some());
+            assert_eq!(!parsed.warnings.is_empty(), warns, "{more}");
+        }
+        let parsed = read(&format!("{rule}cache = true"));
+        expect![[r#"
+            warning: `cache` keeps nothing in rule-1: it has no `outputs`
+             --> devwatch.toml:4:9
+              |
+            4 | cache = true
+              |         ^^^^ add `outputs`, or leave it out
         "#]]
         .assert_eq(&shown(parsed.warnings));
     }

@@ -228,6 +228,98 @@ fn check_says_how_a_server_hands_over() {
 }
 
 #[test]
+fn check_says_in_which_order_rules_run() {
+    let project = Project::new();
+    let rules = "\
+[[rule]]
+name = \"build\"
+files = [\"**/*.go\"]
+run = [\"go\", \"build\"]
+outputs = [\".devwatch/bin/api\"]
+[[rule]]
+name = \"gen code\"
+files = [\"main.go\"]
+run = [\"go\", \"generate\"]
+outputs = [\"gen/*.go\"]
+cache = false
+";
+    project.write("main.go", "");
+    project.write("devwatch.toml", rules);
+    answers(
+        &project,
+        &["check"],
+        expect![[r#"
+        exit 0
+        config devwatch.toml
+          order  'gen code', build
+          run    go build
+                 when **/*.go
+          run    go generate
+                 when main.go
+                 never from the cache
+          serve  nothing: the rules are the task
+    "#]],
+    );
+    project.write(
+        "devwatch.toml",
+        &format!("jobs = 63\n{rules}after = [\"lint\"]\n[[rule]]\nname = \"lint\"\nfiles = [\"main.go\"]\nrun = [\"lint\"]\n"),
+    );
+    answers(
+        &project,
+        &["check"],
+        expect![[r#"
+        exit 0
+        config devwatch.toml
+          jobs   at most 63 rules at a time
+          run    go build
+                 when **/*.go
+          run    go generate
+                 when main.go
+                 after lint
+                 never from the cache
+          run    lint
+                 when main.go
+          serve  nothing: the rules are the task
+    "#]],
+    );
+}
+
+#[test]
+fn check_refuses_rules_that_wait_for_each_other_and_so_does_a_start() {
+    let project = Project::new();
+    project.write(
+        "devwatch.toml",
+        "\
+[[rule]]
+name = \"gen\"
+files = [\"**/*.go\"]
+run = [\"gen\"]
+outputs = [\"gen/**\"]
+[[rule]]
+name = \"build\"
+files = [\"**/*.go\"]
+run = [\"build\"]
+outputs = [\"api/**\"]
+",
+    );
+    answers(
+        &project,
+        &["check"],
+        expect![[r#"
+        exit 2
+        error: rules wait for each other in a circle: "gen" writes gen/x.go, which "build" takes; "build" writes api/x.go, which "gen" takes
+         --> devwatch.toml:1:1
+          |
+        1 | [[rule]]
+          | ^^^^^^^^ add "!api/**" to the files of "gen"
+          |
+        help: or add "!gen/**" to the files of "build", or make one rule of them
+    "#]],
+    );
+    assert_eq!(answer(&project, &[]), answer(&project, &["check"]));
+}
+
+#[test]
 fn a_config_that_others_can_write_is_refused() {
     let project = Project::new();
     project.write("devwatch.toml", GOOD);

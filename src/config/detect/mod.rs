@@ -16,8 +16,8 @@ use std::str::FromStr;
 
 use super::file::sources;
 use super::value::nearest;
-use super::{Command, Config, Globs, HotMode, Origin, Rule, Server, Watch, init};
-use crate::supervisor::plan::Then;
+use super::{Command, Config, Globs, HotMode, Origin, Rule, Server, Watch, default_jobs, init};
+use crate::supervisor::plan::{RuleId, Then};
 
 /// A kind of project that devwatch knows how to build and run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,7 @@ pub fn from_command(root: &Path, argv: Vec<String>) -> Config {
     let server = Server::new(Command::Argv(argv), &root);
     Config {
         origin: Origin::CommandLine,
+        jobs: default_jobs(),
         watch: Watch::default(),
         rules: vec![rule],
         server: Some(server),
@@ -130,6 +131,19 @@ pub fn describe(config: &Config) -> String {
         Origin::CommandLine => "from the command line".to_string(),
     }];
     let mut say = |label: &str, text: String| lines.push(format!("  {label:<6} {text}"));
+    let names = |rules: &[RuleId]| -> String {
+        let name = |rule: &RuleId| super::quoted(&config.rules[rule.0].name);
+        rules.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
+    let row = config.row();
+    match config.is_in_a_row() {
+        // Only where somebody could expect something else.
+        true if !row.is_sorted() => say("order", names(&row)),
+        false if config.jobs != default_jobs() => {
+            say("jobs", format!("at most {} rules at a time", config.jobs));
+        }
+        true | false => {}
+    }
     for rule in &config.rules {
         let globs = rule.files.patterns.join(" ");
         let then = match rule.then {
@@ -145,6 +159,13 @@ pub fn describe(config: &Config) -> String {
                     say("", format!("in {}", shown(&rule.cwd)));
                 }
                 say("", format!("when {globs}"));
+                if !rule.after.is_empty() {
+                    let after: Vec<_> = rule.after.iter().map(|name| super::quoted(name)).collect();
+                    say("", format!("after {}", after.join(", ")));
+                }
+                if !rule.cache {
+                    say("", "never from the cache".to_owned());
+                }
                 if rule.then != Then::Restart {
                     say("", format!("then {then}"));
                 }
@@ -367,6 +388,7 @@ fn detect_with(
                         kind: kind.name(),
                         marker: answer.marker,
                     },
+                    jobs: default_jobs(),
                     watch: Watch::default(),
                     rules: answer.rules,
                     server: Some(answer.server),
