@@ -322,7 +322,7 @@ impl Performer {
             follow_links: self.config.watch.follow_symlinks,
             groups: Vec::new(),
             made: Vec::new(),
-            probe: Some(self.config.root.join(".devwatch/probe")),
+            cookies: Some(self.config.root.join(".devwatch")),
         };
         self.watcher = Some(Watcher::start(scope, report).context(CannotWatch)?);
         Ok(())
@@ -341,7 +341,7 @@ impl Performer {
     pub fn facts(&mut self, input: Input) -> Vec<Event> {
         match input {
             Input::Seen(Seen::Changes(set)) => self.changed(&set).into_iter().collect(),
-            Input::Seen(Seen::Read(_)) => Vec::new(),
+            Input::Seen(Seen::Read(_) | Seen::CaughtUp(_)) => Vec::new(),
             Input::Seen(Seen::Settings(paths)) => self.settings_changed(&paths),
             Input::Seen(Seen::Note(text)) => {
                 self.note(&text);

@@ -1,6 +1,6 @@
 //! Random file operations at full speed against an independent walk: whatever happened, what was reported covers
-//! the difference, the snapshot is the tree, every kept directory is still watched, and the sums of groups are those
-//! of the files on the disk.
+//! the difference, the snapshot is the tree, every kept directory is still watched, the sums of groups are those
+//! of the files on the disk, and whoever asks to be caught up with has been told all of it by then.
 //!
 //! The same with a channel without room, with edited ignore files, without events (polling), and with a watcher that is
 //! stopped while the kernel's queues overflow.
@@ -216,6 +216,7 @@ enum Place {
 enum Said {
     Changed(Vec<PathBuf>, Option<Vec<Sum>>),
     Read(Vec<Sum>),
+    CaughtUp,
     Lost,
 }
 
@@ -224,6 +225,7 @@ fn watched(root: &Path) -> Scope {
         debounce: Duration::from_millis(10),
         groups: globs(&GROUPS),
         made: globs(&MADE),
+        cookies: Some(root.with_file_name("cookies")),
         ..scope(root)
     }
 }
@@ -271,6 +273,7 @@ impl Eye {
                     Said::Changed(paths.collect(), set.sums)
                 }
                 Seen::Read(sums) => Said::Read(sums),
+                Seen::CaughtUp(_) => Said::CaughtUp,
                 Seen::Note(_) => Said::Lost,
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
             },
@@ -285,7 +288,7 @@ impl Eye {
                 assert_ne!(self.sums.as_ref(), Some(sums), "told for nothing");
                 self.sums = Some(sums.clone());
             }
-            Said::Lost => {}
+            Said::CaughtUp | Said::Lost => {}
         }
         Some(said)
     }
@@ -315,10 +318,27 @@ impl Eye {
             match self.says() {
                 Said::Changed(paths, _) => reported.extend(paths),
                 Said::Read(_) => {}
+                Said::CaughtUp => panic!("nobody has asked"),
                 Said::Lost => lost = true,
             }
         }
         lost
+    }
+
+    /// All that it says until it has caught up.
+    fn catch_up(&mut self) -> BTreeSet<PathBuf> {
+        match &mut self.at {
+            Place::Here(watcher, _) => watcher.catch_up(0),
+            Place::There(child) => child.ask("catch up"),
+        }
+        let mut reported = BTreeSet::new();
+        loop {
+            match self.says() {
+                Said::Changed(paths, _) => reported.extend(paths),
+                Said::Read(_) | Said::Lost => {}
+                Said::CaughtUp => return reported,
+            }
+        }
     }
 
     /// Files and directories that it says it watches.
@@ -402,13 +422,20 @@ impl Child {
         if let Some(told) = line.strip_prefix("read ") {
             return Said::Read(sums(told).expect("sums"));
         }
+        if line == "caught up" {
+            return Said::CaughtUp;
+        }
         assert!(line.starts_with("note "), "{line}");
         Said::Lost
     }
 
-    fn counts(&mut self) -> (usize, usize) {
+    fn ask(&mut self, what: &str) {
         let stdin = self.process.stdin.as_mut().expect("piped");
-        writeln!(stdin, "counts").expect("write");
+        writeln!(stdin, "{what}").expect("write");
+    }
+
+    fn counts(&mut self) -> (usize, usize) {
+        self.ask("counts");
         loop {
             let line = self.line(PATIENCE).expect("the other one says nothing");
             if let Some((files, dirs)) =
@@ -461,6 +488,7 @@ fn watches_for_another() {
         Seen::Note(text) => println!("note {text}"),
         Seen::Settings(paths) => panic!("settings {paths:?}"),
         Seen::Read(sums) => println!("read {}", shown(&sums)),
+        Seen::CaughtUp(_) => println!("caught up"),
         Seen::Changes(set) => {
             let paths = set
                 .changes
@@ -475,8 +503,12 @@ fn watches_for_another() {
     });
     let watcher = watcher.expect("start");
     println!("ready");
-    for _ in std::io::stdin().lines().map_while(Result::ok) {
-        println!("counts {} {}", watcher.files(), watcher.dirs());
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        if line == "catch up" {
+            watcher.catch_up(0);
+        } else {
+            println!("counts {} {}", watcher.files(), watcher.dirs());
+        }
     }
 }
 
@@ -509,6 +541,7 @@ fn run(seed: u64, trouble: Trouble) {
     let (root, outside) = (base.join("root"), base.join("outside"));
     fs::create_dir_all(&root).expect("mkdir");
     fs::create_dir_all(&outside).expect("mkdir");
+    fs::create_dir_all(base.join("cookies")).expect("mkdir");
     fs::write(root.join(".gitignore"), IGNORE).expect("write");
     for serial in 0..60 {
         operate(&mut dice, &root, &outside, serial, kinds);
@@ -539,19 +572,12 @@ fn run(seed: u64, trouble: Trouble) {
         lost || !matches!(trouble, Trouble::Crowd | Trouble::Stopped),
         "seed {seed}: nothing was lost, so nothing is shown"
     );
-    let (after, dirs) = snapshot(&root);
-    let paths: BTreeSet<&PathBuf> = before.keys().chain(after.keys()).collect();
-    for path in paths {
-        // A file that an edited ignore file hides has not changed, and it may go while it is hidden.
-        let hidden = trouble == Trouble::Ignores && !after.contains_key(path);
-        if before.get(path) != after.get(path) && !hidden {
-            assert!(
-                reported.contains(path),
-                "seed {seed}: {} was never reported",
-                path.display()
-            );
-        }
+    if trouble == Trouble::Polling {
+        // A look at the whole tree takes its time, and the marker may come in the middle of it.
+        reported.extend(eye.catch_up());
     }
+    let (after, dirs) = snapshot(&root);
+    covers(&reported, &before, &after, trouble, &format!("seed {seed}"));
     assert_eq!(
         eye.counts(),
         (after.len(), dirs.len()),
@@ -587,6 +613,48 @@ fn run(seed: u64, trouble: Trouble) {
     }
     assert_eq!(reported, expected, "seed {seed}");
     eye.sums_up(&root, seed);
+
+    // Whoever has caught up has heard everything, without a marker or a pause.
+    for round in 0..10 {
+        let (before, _) = snapshot(&root);
+        for serial in 0..20 {
+            operate(&mut dice, &root, &outside, 1000 + serial, kinds);
+        }
+        let reported = eye.catch_up();
+        let (after, _) = snapshot(&root);
+        let when = format!("seed {seed}, caught up {round}");
+        covers(&reported, &before, &after, trouble, &when);
+        assert_eq!(eye.sums, Some(sums(&root)), "{when}");
+    }
+    if let Place::There(child) = &eye.at {
+        let folder = fs::metadata(base.join("cookies")).expect("there").ino();
+        let watched = child.watched_inodes().contains(&folder);
+        assert!(!watched, "seed {seed}: nobody asks, and it is woken up");
+    }
+    let left = fs::read_dir(base.join("cookies")).expect("read").count();
+    assert_eq!(left, 0, "seed {seed}: cookies are left");
+}
+
+/// Everything that differs was reported.
+fn covers(
+    reported: &BTreeSet<PathBuf>,
+    before: &Snapshot,
+    after: &Snapshot,
+    trouble: Trouble,
+    when: &str,
+) {
+    let paths: BTreeSet<&PathBuf> = before.keys().chain(after.keys()).collect();
+    for path in paths {
+        // A file that an edited ignore file hides has not changed, and it may go while it is hidden.
+        let hidden = trouble == Trouble::Ignores && !after.contains_key(path);
+        if before.get(path) != after.get(path) && !hidden {
+            assert!(
+                reported.contains(path),
+                "{when}: {} was never reported",
+                path.display()
+            );
+        }
+    }
 }
 
 fn seeds(fixed: std::ops::Range<u64>) -> Vec<u64> {

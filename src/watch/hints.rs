@@ -60,6 +60,8 @@ pub(super) struct Flags {
     pub(super) overflow: AtomicBool,
     /// Nobody knows that any was lost; whoever watches asks to make sure.
     pub(super) doubted: AtomicBool,
+    /// Who waits to be told that everything so far was reported, since the coordinating thread last looked.
+    pub(super) asked: Mutex<Vec<u64>>,
     /// The watcher was dropped.
     pub(super) stop: AtomicBool,
     /// Held while many files are read: opening one is an event, too, and waking the thread that takes events for each
@@ -82,6 +84,8 @@ pub(super) trait Place {
     fn watch(&self, dir: &Path, is_root: bool, lane: Lane) -> Placed;
     /// Forgets it. Unknown directories are passed over.
     fn unwatch(&self, dir: &Path, lane: Lane);
+    /// The lanes that events may come on by now. Each keeps its own order, and knows nothing of the others.
+    fn lanes(&self) -> Vec<Lane>;
     /// Whoever holds this lock keeps events from being handed on. Placing a watch meanwhile would wait for ever.
     fn gate(&self) -> Arc<Mutex<()>>;
     /// Why [`Placed::Full`] was said and what to do about it: sentences. `placed` of `wanted` directories have a watch.
@@ -161,6 +165,11 @@ impl Kernel {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn open_lanes(&self) -> Vec<Lane> {
+        let lanes = (0..Lane::COUNT).map(Lane);
+        lanes.filter(|lane| self.lane(*lane).is_some()).collect()
+    }
+
     fn watch_on(&self, dir: &Path, lane: Lane, mode: RecursiveMode) -> Placed {
         if self.refused.is_some() {
             return Placed::Full;
@@ -193,6 +202,10 @@ impl Place for Kernel {
         }
     }
 
+    fn lanes(&self) -> Vec<Lane> {
+        self.open_lanes()
+    }
+
     fn gate(&self) -> Arc<Mutex<()>> {
         Arc::clone(&self.flags.gate)
     }
@@ -219,6 +232,10 @@ impl Place for Kernel {
         if let Some(watcher) = &mut *self.lane(Lane(0)) {
             let _ = watcher.unwatch(dir);
         }
+    }
+
+    fn lanes(&self) -> Vec<Lane> {
+        self.open_lanes()
     }
 
     fn gate(&self) -> Arc<Mutex<()>> {

@@ -3,12 +3,14 @@
 //! `hints` is the edge to `notify`; `tree` holds what was last reported and judges; `walk` lists directories and has
 //! them watched; `filter` says what is watched at all; `file` is one file as it was seen; `quiet` (pure) says when a
 //! burst is over, `git` whether it is to wait; `settings` follows the config and env files; `mounts` knows where no
-//! events come from, `limits` what the kernel refuses; `fingerprint` turns a content into a number, `sums` many of them
-//! into one. Events are hints, the comparison is the truth.
+//! events come from, `limits` what the kernel refuses; `cookie` asks how far the kernel has come with its tale;
+//! `fingerprint` turns a content into a number, `sums` many of them into one. Events are hints, the comparison is the
+//! truth.
 //!
 //! One thread owns all of it and sleeps without a timeout while nothing happens. It never builds, never reads a
 //! rule, and never decides what a change means: that is `rules`.
 
+mod cookie;
 mod file;
 mod filter;
 pub mod fingerprint;
@@ -29,11 +31,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel,
 };
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,7 @@ use anyhow::Context;
 pub use sums::Sum;
 
 use crate::config::{Globs, Poll};
+use cookie::{Cookie, Crumb};
 use file::{Reading, Stamp};
 use filter::{Filter, Pins};
 use git::Repositories;
@@ -78,9 +81,11 @@ pub struct Scope {
     pub groups: Vec<Globs>,
     /// What commands write: in no group, although it is watched.
     pub made: Vec<Globs>,
-    /// A file to be made for a moment, in a folder that is there and is watched for nothing else: if the kernel says
-    /// nothing about it within a second, it says nothing about any file. `None`: it is believed.
-    pub probe: Option<PathBuf>,
+    /// A folder that is watched for nothing else, to make files in for a moment: what the kernel has told of these tells
+    /// how much it has told of the tree. If it says nothing about the first of them within a second, it says nothing
+    /// about any file, and everything is polled. Where there is none, or no file can be made in it, the kernel is
+    /// believed, and [`Watcher::catch_up`] compares the whole tree. Nothing in it is ever reported.
+    pub cookies: Option<PathBuf>,
 }
 
 /// Changes of one burst.
@@ -137,6 +142,9 @@ pub enum Seen {
     Read(Vec<Sum>),
     /// Absolute paths of settings files whose content differs, appeared or disappeared.
     Settings(Vec<PathBuf>),
+    /// Everything that had happened in the tree before [`Watcher::catch_up`] was called with this token was reported, if
+    /// there was anything to report.
+    CaughtUp(u64),
     /// One line worth telling: lost events, a limit, a lost root.
     Note(String),
 }
@@ -166,8 +174,8 @@ const BATCH: usize = 4096;
 /// Within a burst messages are taken together. Shorter than any quiet time, and far longer than it takes to wake up.
 const NAP: Duration = Duration::from_millis(1);
 
-/// A living kernel tells of the probe within a millisecond; a machine may be busy.
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+/// A living kernel tells of a cookie within a millisecond; a machine may be busy.
+const COOKIE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often everything is looked at where no event ever comes.
 const DEAF_POLL: Duration = Duration::from_secs(1);
@@ -178,8 +186,8 @@ struct Surroundings<B> {
     capacity: usize,
     /// The kernel's table of mounts.
     mounts: PathBuf,
-    /// How long the kernel has for the probe.
-    probe_patience: Duration,
+    /// How long the kernel has for a cookie.
+    cookie_patience: Duration,
     /// Runs before each batch of messages is taken.
     before_batch: B,
 }
@@ -189,7 +197,7 @@ impl Default for Surroundings<fn()> {
         Surroundings {
             capacity: INBOX,
             mounts: PathBuf::from("/proc/self/mountinfo"),
-            probe_patience: PROBE_PATIENCE,
+            cookie_patience: COOKIE_PATIENCE,
             before_batch: || (),
         }
     }
@@ -277,16 +285,23 @@ impl Watcher {
             told_sums: None,
             poll_at: None,
             poll_took: Duration::ZERO,
-            probe: None,
+            cookies: scope.cookies,
+            cookie_patience: surroundings.cookie_patience,
+            cookie: None,
+            is_believed: scope.poll != Poll::Auto,
+            asked: Vec::new(),
+            caught_up: Vec::new(),
             events_lost: None,
             said_lost: false,
             before_batch: surroundings.before_batch,
             report,
         };
         coordinator.count();
+        if let Some(folder) = &coordinator.cookies {
+            cookie::sweep(folder);
+        }
         if scope.poll == Poll::Auto {
-            let until = now() + surroundings.probe_patience;
-            coordinator.probe = scope.probe.and_then(|file| coordinator.probe(file, until));
+            coordinator.cookie = coordinator.bake();
         }
         coordinator.baseline = Some(Baseline {
             folders: coordinator.tree.folders(),
@@ -309,6 +324,17 @@ impl Watcher {
     /// or the machine slept.
     pub fn compare(&self) {
         Flags::raise(&self.flags.doubted, &self.inbox);
+    }
+
+    /// Asks for one [`Seen::CaughtUp`] with this token, as soon as everything that has happened in the tree until now has
+    /// been reported: within a millisecond if nothing has, else with the report, after its quiet time. Settings have
+    /// a time of their own. Where the kernel does not tell of everything, the whole tree is compared. A watcher that is
+    /// dropped before answers nothing.
+    pub fn catch_up(&self, token: u64) {
+        let asked = self.flags.asked.lock();
+        asked.unwrap_or_else(PoisonError::into_inner).push(token);
+        // If there is no room, it looks after what is in there.
+        let _ = self.inbox.try_send(Message::Wake);
     }
 
     /// How many files are watched.
@@ -361,7 +387,16 @@ struct Coordinator<B, R> {
     poll_at: Option<Instant>,
     /// How long the last look without events took.
     poll_took: Duration,
-    probe: Option<Probe>,
+    cookies: Option<PathBuf>,
+    cookie_patience: Duration,
+    /// The one that is on its way.
+    cookie: Option<Cookie>,
+    /// Whom it answers.
+    asked: Vec<u64>,
+    /// The kernel has told of something, or polling is decided whatever it tells.
+    is_believed: bool,
+    /// Whoever is to be told as soon as nothing is in doubt any more.
+    caught_up: Vec<u64>,
     /// Since the last flush; which watches to place again.
     events_lost: Option<Watches>,
     /// Likewise; it was said.
@@ -374,12 +409,6 @@ struct Coordinator<B, R> {
 struct Baseline {
     folders: Vec<PathBuf>,
     hand_out: Sender<Unread>,
-}
-
-/// A file that was made to see whether the kernel says so.
-struct Probe {
-    file: PathBuf,
-    until: Instant,
 }
 
 impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
@@ -414,8 +443,8 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
         reason = "what it naps for is more messages, and it looks for them next"
     )]
     fn receive(&self) -> Option<Option<Message>> {
-        let probe = self.probe.as_ref().map(|probe| probe.until);
-        let due = [self.quiet.due(), self.settings.due(), self.poll_at, probe]
+        let cookie = self.cookie.as_ref().map(Cookie::until);
+        let due = [self.quiet.due(), self.settings.due(), self.poll_at, cookie]
             .into_iter()
             .flatten()
             .min();
@@ -444,10 +473,12 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
     fn take(&mut self, message: Message) {
         match message {
             Message::Hint(hint) => {
-                let in_time = |probe: &Probe| probe.file == hint.path && hint.at <= probe.until;
-                if self.probe.as_ref().is_some_and(in_time) {
-                    self.end_probe();
-                    return;
+                if let Some(cookie) = &mut self.cookie {
+                    match cookie.take(&hint) {
+                        Crumb::Other => {}
+                        Crumb::Eaten => return,
+                        Crumb::Back => return self.cookie_is_back(),
+                    }
                 }
                 if self.settings.concerned(&hint.path) {
                     self.settings.stir(hint.at, hint.what);
@@ -497,19 +528,18 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             ));
         }
         if lost {
-            // Whatever was not heard may have taken a watch along.
+            // Whatever was not heard may have taken a watch along. Or a cookie, and this answers for it.
             self.compare_soon(now, Watches::All);
+            self.cookie_is_back();
         } else if self.flags.doubted.swap(false, Ordering::SeqCst) {
             self.compare_soon(now, Watches::Missing);
         }
-        if self.probe.as_ref().is_some_and(|probe| probe.until <= now) {
-            self.end_probe();
-            self.tree.is_deaf(DEAF_POLL);
-            (self.report)(Seen::Note(
-                "the kernel tells of no change here (a file was made and nothing was heard of it); every folder is \
-                 polled"
-                    .to_owned(),
-            ));
+        if self
+            .cookie
+            .as_ref()
+            .is_some_and(|cookie| cookie.until() <= now)
+        {
+            self.cookie_is_late(now);
         }
         if self.poll_at.is_some_and(|at| at <= now) {
             self.poll_at = None;
@@ -537,8 +567,10 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             let after = self.tree.poll_after(self.poll_took);
             self.poll_at = after.map(|after| self::now() + after);
         }
+        self.catch_up(now);
         self.tell();
         self.tell_sums();
+        self.answer();
     }
 
     /// Events are missing, or may be. Compared when the storm is over, not once for each overflow in it.
@@ -548,21 +580,85 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
         self.quiet.seen(now, &self.tops[0], Sign::Open);
     }
 
-    /// Makes `file` and has its folder watched until the kernel has spoken.
-    fn probe(&self, file: PathBuf, until: Instant) -> Option<Probe> {
-        let watched = self.tree.hear(file.parent()?);
-        // Where no file can be made nothing is built either.
-        let made = watched && std::fs::write(&file, "").is_ok();
-        made.then_some(Probe { file, until })
+    /// Sends a cookie on its way, if there is a folder for it and every lane tells of that.
+    ///
+    /// The folder is watched for as long as somebody waits, because devwatch itself writes into it at every build, and each
+    /// write would wake up the threads of all lanes.
+    fn bake(&self) -> Option<Cookie> {
+        let folder = self.cookies.as_deref()?;
+        let queues = self.tree.hear(folder)?;
+        let cookie = Cookie::bake(folder, queues, now() + self.cookie_patience);
+        if let Err(error) = &cookie {
+            log::debug!(target: "watch", "no cookie in {folder:?}: {error}");
+            self.tree.unhear(folder);
+        }
+        cookie.ok()
     }
 
-    fn end_probe(&mut self) {
-        let Some(probe) = self.probe.take() else {
+    fn end_cookie(&mut self) -> Option<Cookie> {
+        let cookie = self.cookie.take()?;
+        if let Some(folder) = &self.cookies {
+            self.tree.unhear(folder);
+        }
+        Some(cookie)
+    }
+
+    fn cookie_is_back(&mut self) {
+        self.end_cookie();
+        self.is_believed = true;
+        self.caught_up.append(&mut self.asked);
+    }
+
+    fn cookie_is_late(&mut self, now: Instant) {
+        let Some(cookie) = self.end_cookie() else {
             return;
         };
-        let _ = std::fs::remove_file(&probe.file);
-        if let Some(folder) = probe.file.parent() {
-            self.tree.unhear(folder);
+        if !self.asked.is_empty() {
+            log::debug!(target: "watch", "{cookie:?} did not come back");
+            self.compare_soon(now, Watches::Missing);
+            self.caught_up.append(&mut self.asked);
+        }
+        if cookie.was_heard() || std::mem::replace(&mut self.is_believed, true) {
+            return;
+        }
+        self.tree.is_deaf(DEAF_POLL);
+        (self.report)(Seen::Note(
+            "the kernel tells of no change here (a file was made and nothing was heard of it); every folder is polled"
+                .to_owned(),
+        ));
+    }
+
+    /// Takes up what was asked for: sends a cookie, or has everything compared.
+    fn catch_up(&mut self, now: Instant) {
+        // The one that is on its way was made before they asked.
+        if self.cookie.is_some() {
+            return;
+        }
+        let asked = self.flags.asked.lock();
+        self.asked
+            .append(&mut asked.unwrap_or_else(PoisonError::into_inner));
+        if self.asked.is_empty() {
+            return;
+        }
+        if self.events_lost.is_none() {
+            if self.tree.hears_all() {
+                self.cookie = self.bake();
+            }
+            if self.cookie.is_some() {
+                return;
+            }
+            self.compare_soon(now, Watches::Missing);
+        }
+        self.caught_up.append(&mut self.asked);
+    }
+
+    /// Whoever waits is answered as soon as nothing is in doubt.
+    fn answer(&mut self) {
+        if self.quiet.due().is_some() || self.events_lost.is_some() {
+            return;
+        }
+        for token in std::mem::take(&mut self.caught_up) {
+            (self.report)(Seen::CaughtUp(token));
         }
     }
 

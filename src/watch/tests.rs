@@ -21,7 +21,10 @@ use tempfile::TempDir;
 use crate::config::{Globs, Poll};
 
 use super::ChangeKind::{Created, Modified, Removed};
-use super::{Change, ChangeKind, INBOX, Scope, Seen, Sum, Surroundings, Watcher, fingerprint};
+use super::file::CLOCK_GRAIN;
+use super::{
+    BATCH, Change, ChangeKind, INBOX, Scope, Seen, Sum, Surroundings, Watcher, fingerprint,
+};
 
 /// Generous: only a failing test waits that long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -42,7 +45,7 @@ pub(super) fn scope(root: &Path) -> Scope {
         follow_links: false,
         groups: Vec::new(),
         made: Vec::new(),
-        probe: None,
+        cookies: None,
     }
 }
 
@@ -101,9 +104,30 @@ impl Sight {
         match &seen {
             Seen::Read(sums) => *self.sums.borrow_mut() = Some(sums.clone()),
             Seen::Changes(set) => self.sums.borrow_mut().clone_from(&set.sums),
-            Seen::Settings(_) | Seen::Note(_) => {}
+            Seen::CaughtUp(_) | Seen::Settings(_) | Seen::Note(_) => {}
         }
         seen
+    }
+
+    /// Asks to be caught up with, and gives all that is reported until then.
+    fn catch_up(&self, token: u64) -> Vec<(String, ChangeKind)> {
+        self.watcher.catch_up(token);
+        self.until_caught_up(token)
+    }
+
+    fn until_caught_up(&self, token: u64) -> Vec<(String, ChangeKind)> {
+        let mut all = Vec::new();
+        loop {
+            match self.next() {
+                Seen::Changes(set) => all.extend(shown(&set.changes)),
+                Seen::Note(_) | Seen::Read(_) => {}
+                Seen::Settings(paths) => panic!("settings {paths:?}"),
+                Seen::CaughtUp(answered) => {
+                    assert_eq!(answered, token);
+                    return all;
+                }
+            }
+        }
     }
 
     /// Waits until the contents of the baseline are known.
@@ -133,6 +157,7 @@ impl Sight {
                 Seen::Changes(set) => return shown(&set.changes),
                 Seen::Note(_) | Seen::Read(_) => {}
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
+                Seen::CaughtUp(token) => panic!("caught up {token}"),
             }
         }
     }
@@ -730,7 +755,7 @@ fn what_came_with_a_folder_and_went_with_it_is_not_passed_over() {
         },
         capacity: INBOX,
         mounts: Surroundings::default().mounts,
-        probe_patience: DEADLINE,
+        cookie_patience: DEADLINE,
     };
     let slow = Scope {
         debounce: Duration::from_secs(1),
@@ -757,7 +782,7 @@ fn what_came_with_a_folder_and_went_with_it_is_not_passed_over() {
                 told.extend(set.changes.into_iter().map(|change| change.path));
                 told.extend(set.stirred.into_iter().map(|stirred| stirred.path));
             }
-            Seen::Settings(_) | Seen::Note(_) | Seen::Read(_) => {}
+            Seen::Settings(_) | Seen::Note(_) | Seen::Read(_) | Seen::CaughtUp(_) => {}
         }
     }
 }
@@ -832,7 +857,7 @@ fn lost_events_are_made_up_for_by_comparing() {
         capacity: 8,
         before_batch: move || drop(held.lock().expect("gate")),
         mounts: PathBuf::new(),
-        probe_patience: DEADLINE,
+        cookie_patience: DEADLINE,
     };
     let sight = Sight::within(surroundings, patient(&root));
     let lock = gate.lock().expect("gate");
@@ -938,7 +963,7 @@ fn says_what_it_sees() {
         match sight.next() {
             Seen::Note(text) => println!("{text}"),
             Seen::Settings(paths) => println!("{paths:?}"),
-            Seen::Read(_) => {}
+            Seen::Read(_) | Seen::CaughtUp(_) => {}
             Seen::Changes(set) => {
                 for (path, kind) in shown(&set.changes) {
                     if path == "end" {
@@ -1021,7 +1046,7 @@ fn checking_out_and_back_within_a_burst_is_no_change() {
     let surroundings = Surroundings {
         capacity: INBOX,
         mounts: PathBuf::new(),
-        probe_patience: DEADLINE,
+        cookie_patience: DEADLINE,
         before_batch: move || drop(held.lock().expect("gate")),
     };
     let sight = Sight::within(surroundings, patient(&root));
@@ -1335,21 +1360,23 @@ fn an_interval_polls_everything_and_places_no_watch() {
 #[test]
 fn a_kernel_that_says_nothing_is_found_out_and_one_that_speaks_is_believed() {
     let elsewhere = Elsewhere::new();
-    let probe = elsewhere.root.join("for-probes/probe");
-    fs::create_dir(elsewhere.root.join("for-probes")).expect("mkdir");
+    let cookies = elsewhere.root.with_file_name("cookies");
+    fs::create_dir(&cookies).expect("mkdir");
+    fs::write(cookies.join("seen.1.2"), "").expect("write");
+    fs::write(cookies.join("state"), "").expect("write");
     let probing = || Scope {
-        ignore: vec!["for-probes".to_owned()],
-        probe: Some(probe.clone()),
+        cookies: Some(cookies.clone()),
         ..scope(&elsewhere.root)
     };
     let sight = Sight::new(probing());
     assert_eq!(sight.until_now(), []);
     assert_eq!(sight.watcher.unwatched(), 0);
     drop(sight);
-    assert!(!probe.exists());
+    // Its own are gone, and what a killed one has left.
+    assert_eq!(fs::read_dir(&cookies).expect("read").count(), 1);
 
     let surroundings = Surroundings {
-        probe_patience: Duration::ZERO,
+        cookie_patience: Duration::ZERO,
         ..Surroundings::default()
     };
     let sight = Sight::within(surroundings, probing());
@@ -1357,7 +1384,169 @@ fn a_kernel_that_says_nothing_is_found_out_and_one_that_speaks_is_believed() {
     elsewhere.change("y");
     assert_eq!(sight.changes(), one("sub/f", Modified));
     assert_eq!(sight.watcher.unwatched(), 2);
-    assert!(!probe.exists());
+}
+
+/// A tree that takes all lanes, and a folder for cookies beside it.
+fn wide() -> (TempDir, PathBuf, Scope) {
+    let (dir, base) = temp(&[]);
+    fs::create_dir(base.join("cookies")).expect("mkdir");
+    let root = base.join("root");
+    for n in 0..100 {
+        write(&root, &format!("d{n}/sub/f"), "x");
+    }
+    let scope = Scope {
+        cookies: Some(base.join("cookies")),
+        ..scope(&root)
+    };
+    (dir, root, scope)
+}
+
+/// Each round changes something, another thing than all others, asks at once, and it has to be told before the answer.
+fn catches_up(sight: &Sight, rounds: std::ops::Range<u64>) {
+    let mut told_late = Vec::new();
+    for round in rounds {
+        let n = round * 37 % 100;
+        let (path, kind) = match round % 4 {
+            0 | 1 => (format!("d{n}/sub/f"), Modified),
+            2 => (format!("d{n}/new-{round}/deep/g"), Created),
+            _ => (format!("d{n}/moved-{round}/f"), Created),
+        };
+        let gate = Arc::clone(&sight.watcher.flags.gate);
+        let held = round.is_multiple_of(80).then(|| gate.lock().expect("gate"));
+        if held.is_some() {
+            // The queue that will tell of it has a lot to tell before, more than is taken at once, while the others have
+            // nothing to do. All of it is ignored: two names in turn, because the kernel folds equal events into one.
+            for noise in 0..BATCH {
+                let name = format!("d{n}/sub/noise-{}~", noise % 2);
+                fs::write(sight.root.join(name), "").expect("write");
+            }
+        }
+        if round % 4 == 3 {
+            let [from, to] = ["sub", &format!("moved-{round}")]
+                .map(|name| sight.root.join(format!("d{n}")).join(name));
+            fs::rename(from, to).expect("rename");
+        } else {
+            sight.write(&path, &round.to_string());
+        }
+        sight.watcher.catch_up(round);
+        drop(held);
+        let told = sight.until_caught_up(round);
+        if !told.contains(&(path.clone(), kind)) {
+            told_late.push((round, path, told));
+        }
+        if round % 4 == 3 {
+            write(&sight.root, &format!("d{n}/sub/f"), "x");
+        }
+    }
+    assert!(told_late.is_empty(), "{told_late:?}");
+}
+
+#[test]
+fn what_happened_before_somebody_asked_is_told_before_the_answer() {
+    let (_dir, _, scope) = wide();
+    let cookies = scope.cookies.clone().expect("given");
+    let surroundings = Surroundings {
+        cookie_patience: DEADLINE,
+        ..Surroundings::default()
+    };
+    let sight = Sight::within(surroundings, scope);
+    catches_up(&sight, 0..400);
+    assert_eq!(sight.watcher.unwatched(), 0);
+    assert_eq!(fs::read_dir(&cookies).expect("read").count(), 0);
+    // What else is written there is no business of anybody.
+    sight.catch_up(0);
+    write(&cookies, "state", "x");
+    assert_eq!(sight.catch_up(0), []);
+    // It may go, and come back.
+    fs::remove_dir_all(&cookies).expect("remove");
+    catches_up(&sight, 400..408);
+    fs::create_dir(&cookies).expect("mkdir");
+    catches_up(&sight, 408..416);
+}
+
+#[test]
+fn without_cookies_or_without_events_a_comparison_answers() {
+    let (_dir, root, scope) = wide();
+    let hour = Duration::from_secs(3600);
+    let locked = root.with_file_name("locked");
+    fs::create_dir(&locked).expect("mkdir");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).expect("chmod");
+    let all = [
+        (None, Poll::Auto),
+        // Not there; nobody may write, not even root; nobody but root.
+        (Some(root.with_file_name("missing")), Poll::Auto),
+        (Some(PathBuf::from("/proc/self")), Poll::Auto),
+        (Some(locked), Poll::Off),
+        (scope.cookies.clone(), Poll::Every(hour)),
+    ];
+    for (part, (cookies, poll)) in (0..).zip(all) {
+        let sight = Sight::new(Scope {
+            cookies,
+            poll,
+            ..scope.clone()
+        });
+        catches_up(&sight, part * 12..part * 12 + 12);
+    }
+    // A cookie that never comes back, in time.
+    let surroundings = Surroundings {
+        cookie_patience: Duration::ZERO,
+        ..Surroundings::default()
+    };
+    let off = Scope {
+        poll: Poll::Off,
+        ..scope
+    };
+    let sight = Sight::within(surroundings, off);
+    catches_up(&sight, 100..112);
+    assert_eq!(sight.watcher.unwatched(), 0);
+}
+
+#[test]
+fn a_comparison_after_lost_events_answers_too() {
+    let (_dir, root, scope) = wide();
+    let surroundings = Surroundings {
+        capacity: 4,
+        ..Surroundings::default()
+    };
+    let sight = Sight::within(surroundings, scope);
+    let (stop, stopped) = channel::<()>();
+    let noise = std::thread::spawn(move || {
+        for n in 0.. {
+            if stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Empty) {
+                return;
+            }
+            let _ = fs::write(root.join(format!("d{}/noise", n % 100)), n.to_string());
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    });
+    catches_up(&sight, 0..60);
+    drop(stop);
+    noise.join().expect("noise");
+}
+
+#[test]
+fn everybody_who_asks_is_answered_once() {
+    let (_dir, root, scope) = wide();
+    let sight = Sight::new(scope);
+    let mut answered = Vec::new();
+    for token in 0..100 {
+        for n in 0..20 {
+            write(&root, &format!("d{n}/storm-{token}"), "x");
+        }
+        sight.watcher.catch_up(token);
+    }
+    while answered.len() < 100 {
+        if let Seen::CaughtUp(token) = sight.next() {
+            answered.push(token);
+        }
+    }
+    assert_eq!(sight.catch_up(100), []);
+    // Whoever asks too late is not answered at all.
+    let Sight { seen, watcher, .. } = sight;
+    drop(watcher);
+    assert!(!seen.iter().any(|seen| matches!(seen, Seen::CaughtUp(_))));
+    answered.sort_unstable();
+    assert!(answered.into_iter().eq(0..100));
 }
 
 #[test]
@@ -1466,6 +1655,31 @@ fn sums_follow_an_ignore_file_even_if_no_file_of_the_tree_has_changed() {
     write(&root, ".git/info/exclude", "g\n");
     assert!(matches!(sight.next_of_all(), Seen::Read(_)));
     sight.has_sums_of(&[&["f", "gen/h"]]);
+}
+
+/// Its attributes are no change, so no event has it read again.
+#[test]
+fn what_was_changing_when_its_turn_came_to_be_read_counts_with_its_content() {
+    let (_dir, root) = temp(&[]);
+    let names: Vec<String> = (0..1500).map(|n| format!("f{n}")).collect();
+    for name in &names {
+        write(&root, name, name);
+    }
+    // Those younger than the clock's grain are read at once.
+    let newest = fs::metadata(root.join("f1499")).expect("stat").modified();
+    let newest = newest.expect("time");
+    while newest.elapsed().unwrap_or_default() < 2 * CLOCK_GRAIN {
+        std::thread::yield_now();
+    }
+    let sight = Sight::new(Scope {
+        groups: vec![globs(&["*"])],
+        ..scope(&root)
+    });
+    for name in &names {
+        fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o600)).expect("chmod");
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    sight.has_sums_of(&[&names]);
 }
 
 /// Neither an event nor a content says what a file is that nobody may read, but when that ends there is something to

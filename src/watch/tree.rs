@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::file::{Look, Reading, Stamp, is_file_or_link};
 use super::filter::{Chain, Entry, Filter, Sources};
-use super::hints::{self, Hint, Lane, Place, Placed, What};
+use super::hints::{self, Hint, Place, Placed, What};
 use super::mounts::Mounts;
 use super::quiet::{Quiet, Sign};
 use super::sums::{Sum, Sums};
@@ -502,14 +502,36 @@ impl<P: Place + Sync> Tree<P> {
         }
     }
 
-    /// Has the kernel tell of one folder that is not in the tree. Whether it will.
-    pub(super) fn hear(&self, folder: &Path) -> bool {
-        matches!(self.place.watch(folder, true, Lane(0)), Placed::Watched(_))
+    /// Whether an event comes for everything that happens in the tree. Where one root may go unseen, or a directory is
+    /// polled or has no watch, only a comparison knows.
+    pub(super) fn hears_all(&self) -> bool {
+        let polls = matches!(self.means.poll, Poll::Every(_)) || !self.polled.is_empty();
+        let unseen = self.roots.iter().any(|root| self.may_go_unseen(root));
+        !polls && !unseen && self.unwatched() == 0
+    }
+
+    /// Has the kernel tell of one folder that is not in the tree, on each lane. How many tell of it; `None` if not all do.
+    pub(super) fn hear(&self, folder: &Path) -> Option<usize> {
+        // It has a watch of its own then, which would go with this one.
+        if self.dirs.contains_key(folder) {
+            return None;
+        }
+        let lanes = self.place.lanes();
+        let told = lanes
+            .iter()
+            .all(|lane| self.place.watch(folder, true, *lane) == Placed::Watched(*lane));
+        if !told || lanes.is_empty() {
+            self.unhear(folder);
+            return None;
+        }
+        Some(lanes.len())
     }
 
     /// No more of a folder that [`Tree::hear`] was called for.
     pub(super) fn unhear(&self, folder: &Path) {
-        self.place.unwatch(folder, Lane(0));
+        for lane in self.place.lanes() {
+            self.place.unwatch(folder, lane);
+        }
     }
 
     /// Looks where no events come from.
