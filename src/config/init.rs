@@ -187,8 +187,8 @@ fn rule(config: &Config, rule: &Rule, index: usize, comments: bool) -> String {
         );
         key(&mut text, "outputs", array(&rule.outputs.patterns));
     }
-    if !rule.after.is_empty() {
-        key(&mut text, "after", array(&rule.after));
+    if let Some(after) = &rule.after {
+        key(&mut text, "after", array(after));
     }
     if !rule.cache {
         key(&mut text, "cache", "false".to_owned());

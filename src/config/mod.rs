@@ -105,9 +105,10 @@ pub struct Rule {
     pub run: Option<Command>,
     /// What the command writes.
     pub outputs: Globs,
-    /// The names of the rules that have to be done before it. Where any rule has some, rules that do not depend on
-    /// one another run at the same time; where none has, all run one after another. See [`Config::needs`].
-    pub after: Vec<String>,
+    /// The names of the rules that have to be done before it; none if it says that it waits for nobody. Where any rule
+    /// says so much, rules that do not depend on one another run at the same time; where all are silent, they run one
+    /// after another. See [`Config::needs`].
+    pub after: Option<Vec<String>>,
     /// Whether its outputs are kept, to come back without a run. Default: yes; without outputs nothing is.
     pub cache: bool,
     /// What it means for the server. Default [`Then::Restart`].
@@ -374,7 +375,7 @@ impl Rule {
             files,
             run: None,
             outputs: Globs::default(),
-            after: Vec::new(),
+            after: None,
             cache: true,
             then: Then::Restart,
             env: BTreeMap::new(),

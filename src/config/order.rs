@@ -42,7 +42,7 @@ impl Config {
 
     /// Whether rules run one after another, because none of them says what it really has to wait for.
     pub(super) fn is_in_a_row(&self) -> bool {
-        self.rules.iter().all(|rule| rule.after.is_empty())
+        self.rules.iter().all(|rule| rule.after.is_none())
     }
 
     /// All rules in the order in which they run one after another.
@@ -103,7 +103,7 @@ fn waits(rules: &[Rule]) -> Waits {
         });
         // Collected last, so it stands where a rule does both: what it says is plainer than what its globs say.
         let after = others()
-            .filter(|(_, other)| rule.after.contains(&other.name))
+            .filter(|(_, other)| rule.after.iter().flatten().any(|name| *name == other.name))
             .map(|(other, _)| (other, Why::After));
         takes.chain(after).collect()
     };
@@ -255,7 +255,8 @@ mod tests {
             let mut rule = Rule::new(*name, globs(files), Path::new("/work"));
             rule.run = Some(Command::Shell("true".to_owned()));
             rule.outputs = globs(outputs);
-            rule.after = after.iter().map(|name| name.to_string()).collect();
+            let after: Vec<String> = after.iter().map(|name| name.to_string()).collect();
+            rule.after = Some(after).filter(|after| !after.is_empty());
             rule
         };
         lines.iter().map(rule).collect()

@@ -375,7 +375,7 @@ impl Walk<'_> {
         let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
         for (rule, (table, place, _)) in rules.iter_mut().zip(&tables) {
             if let Some(entry) = self::entry(table, place, "after") {
-                rule.after = self.after(entry, &rule.name, &names);
+                rule.after = Some(self.after(entry, &rule.name, &names));
             }
         }
         // Rules that are not what was meant wait for others than was meant.
@@ -394,8 +394,8 @@ impl Walk<'_> {
         rules
     }
 
-    /// `after`: the names of other rules, one or several. Read when all are known, because one further down may be
-    /// named as well.
+    /// `after`: the names of other rules, none, one or several. Read when all are known, because one further down may
+    /// be named as well.
     fn after(&mut self, entry: Entry<'_>, own: &str, names: &[String]) -> Vec<String> {
         let others = names.iter().map(String::as_str);
         let others: Vec<&str> = others.filter(|name| *name != own).collect();
@@ -412,10 +412,6 @@ impl Walk<'_> {
             } else {
                 self.unknown_word(&entry, span, &name, &others);
             }
-        }
-        if let Some([]) = entry.value.get_ref().as_array().map(|list| &list[..]) {
-            self.error(entry.span(), format!("{} is empty", entry.name()))
-                .label("name the rules that have to be done before it, or leave it out");
         }
         after
     }
@@ -1555,10 +1551,10 @@ on_failure = "cold"
         );
         assert_eq!(build.problems, Problems::Named(vec!["go".into()]));
         assert_eq!(
-            (&build.after[..], build.cache),
-            (&["proto".to_owned()][..], false)
+            (build.after.as_deref(), build.cache),
+            (Some(&["proto".to_owned()][..]), false)
         );
-        assert_eq!((&proto.after[..], proto.cache), (&[][..], true));
+        assert_eq!((proto.after.as_deref(), proto.cache), (None, true));
         assert_eq!(build.env["CGO_ENABLED"], "0");
         assert_eq!(build.cwd, Path::new("/work/app/sub"));
         assert_eq!(build.timeout, Some(Duration::from_secs(120)));
@@ -1865,7 +1861,6 @@ after = true
                 devwatch.toml:9:26: error: unknown value "biuld" of `after` in rule "gen"; did you mean "build"?
                 devwatch.toml:9:45: error: an integer in `after` in rule "gen" is not a string
                 devwatch.toml:10:9: error: `cache` in rule "gen" is a string, not a boolean; write true or false
-                devwatch.toml:15:9: error: `after` in rule "build" is empty; name the rules that have to be done before it, or leave it out
                 devwatch.toml:18:1: error: `after` means nothing in rule-3 without `run`; add `run`, or leave it out
                 devwatch.toml:19:1: error: `cache` means nothing in rule-3 without `run`; add `run`, or leave it out
                 devwatch.toml:23:1: error: unknown key `depends_on` in rule-4; did you mean `after`?
@@ -1914,7 +1909,10 @@ files = ["z"]
 run = "z"
 "#,
         );
-        assert_eq!(config.rules[0].after, ["z", "rule-2"]);
+        assert_eq!(
+            config.rules[0].after.as_deref(),
+            Some(&["z".to_owned(), "rule-2".to_owned()][..])
+        );
         assert_eq!(config.needs()[0], [RuleId(1), RuleId(2)].into());
     }
 

@@ -159,9 +159,13 @@ pub fn describe(config: &Config) -> String {
                     say("", format!("in {}", shown(&rule.cwd)));
                 }
                 say("", format!("when {globs}"));
-                if !rule.after.is_empty() {
-                    let after: Vec<_> = rule.after.iter().map(|name| super::quoted(name)).collect();
-                    say("", format!("after {}", after.join(", ")));
+                if let Some(after) = &rule.after {
+                    let after: Vec<_> = after.iter().map(|name| super::quoted(name)).collect();
+                    let after = match after.is_empty() {
+                        true => "nobody".to_owned(),
+                        false => after.join(", "),
+                    };
+                    say("", format!("after {after}"));
                 }
                 if !rule.cache {
                     say("", "never from the cache".to_owned());
