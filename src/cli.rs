@@ -57,6 +57,12 @@ pub struct Place {
 pub enum Action {
     /// Read the config, report every mistake in it, and say what was understood
     Check,
+    /// Run the rules that are due, once, without a server: exit code 1 if one fails
+    Build {
+        /// Run every rule, whatever it made last
+        #[arg(long)]
+        force: bool,
+    },
     /// Write a commented devwatch.toml for the project found here
     Init,
     /// Take on the sockets handed down a shell pipeline: stamp LISTEN_PID and become CMD
@@ -78,7 +84,7 @@ Examples:
   devwatch --as go:./cmd/api       one of several programs
   devwatch init                    write down what was detected, to change it
 
-Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.";
+Exit codes: 0 quit, 1 a rule failed (build), 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.";
 
 #[cfg(test)]
 mod tests {

@@ -5,13 +5,14 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::unistd::Pid;
 
 use crate::config::{self, Config, OnFailure, ReadyBy};
 use crate::incremental::outputs::Written;
+use crate::incremental::reuse::Answer;
 use crate::performer::Performer;
 use crate::plain::Console;
 use crate::process;
@@ -19,7 +20,8 @@ use crate::restart::ready::ReadyReport;
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{
-    Effect, Event, HotPolicy, Policy, ReadyPolicy, Request, Reuse, RulePolicy, ServerPolicy,
+    Effect, Event, HotPolicy, Outcome, Policy, ReadyPolicy, Report, Request, RulePolicy,
+    ServerPolicy,
 };
 use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
@@ -29,14 +31,18 @@ use crate::{gaps, keys, signals};
 
 /// What the edges send.
 pub enum Input {
-    /// From `watch`.
-    Seen(Seen),
+    /// From `watch`: the how-manieth watcher, and what it says.
+    Seen(u64, Seen),
     /// From the guardian, a keeper, or the reader of their output.
     Process(process::Report),
     /// From a probe.
     Ready(JobId, ReadyReport),
+    /// A rule's outputs are about to be put back.
+    Restoring(JobId, RuleId),
     /// Whether a rule can do without its command, found out on a thread of its own.
-    Reused(JobId, Reuse),
+    Reused(JobId, RuleId, Option<Answer>),
+    /// What a command left has been kept; or why not.
+    Stored(Option<String>),
     /// The outputs of a rule, read on a thread of their own.
     Looked(JobId, RuleId, Written),
     /// A job that could not even be asked for, and why.
@@ -67,6 +73,43 @@ pub struct Setup {
     pub console: Console,
     /// Whether keys are read from the terminal.
     pub keys: bool,
+    /// What for.
+    pub task: Task,
+}
+
+/// What devwatch runs for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// To watch and to serve, until somebody asks to quit.
+    UntilQuit,
+    /// To run the rules that are due, or all of them.
+    Once {
+        /// Whatever they made last.
+        force: bool,
+    },
+}
+
+impl Task {
+    /// The fact with which it begins.
+    fn beginning(self) -> Event {
+        match self {
+            Task::UntilQuit | Task::Once { force: false } => Event::Began,
+            Task::Once { force: true } => Event::Asked(Request::Build),
+        }
+    }
+
+    /// What an order means for it: with which code it ends.
+    fn ends_with(self, order: &Effect) -> Option<i32> {
+        match (self, order) {
+            (Task::UntilQuit, _) => None,
+            (Task::Once { .. }, Effect::Report(Report::End { outcome, .. })) => match outcome {
+                Outcome::Serving(_) | Outcome::Ok { .. } | Outcome::Unchanged { .. } => Some(0),
+                Outcome::Failed { .. } | Outcome::Crashed { .. } => Some(1),
+                Outcome::Superseded => None,
+            },
+            (Task::Once { .. }, _) => None,
+        }
+    }
 }
 
 /// Runs until somebody asks to quit. The exit code.
@@ -84,18 +127,24 @@ pub fn run(setup: Setup) -> Result<i32> {
         // The loop has ended: nobody is left to compare.
         let _ = after_gap.send(Input::Gap);
     })?;
-    let (keys, ask) = (setup.keys, asker(&sender));
+    let (keys, ask, task) = (setup.keys, asker(&sender), setup.task);
+    let end = asker(&sender);
     let mut performer = Performer::start(setup, sender)?;
     // After the guardian has seen the terminal as it was: that is what it puts back.
     let _keys = keys.then(|| keys::listen(ask)).flatten();
-    let mut orders = step(&mut supervisor, Event::Began);
+    let mut orders = step(&mut supervisor, task.beginning());
     loop {
         for order in orders {
             if let Effect::Exit(code) = order {
+                settle(&mut performer, &inbox);
                 performer.finish();
                 return Ok(code);
             }
+            let code = task.ends_with(&order);
             performer.perform(order);
+            if let Some(code) = code {
+                end(Request::Quit { code });
+            }
         }
         let facts = match receive(&inbox, supervisor.deadline()) {
             Some(input) => performer.facts(input),
@@ -109,6 +158,18 @@ pub fn run(setup: Setup) -> Result<i32> {
             .into_iter()
             .flat_map(|fact| step(&mut supervisor, fact))
             .collect();
+    }
+}
+
+/// What was built a moment ago is remembered all the same, if that is known soon.
+#[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
+fn settle(performer: &mut Performer, inbox: &Receiver<Input>) {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    while performer.is_settling() {
+        match receive(inbox, Some(deadline)) {
+            Some(input) => _ = performer.facts(input),
+            None => return,
+        }
     }
 }
 
@@ -132,6 +193,10 @@ fn step(supervisor: &mut Supervisor, event: Event) -> Vec<Effect> {
     effects
 }
 
+/// Long enough for a watcher to say that it has seen everything, and for an artefact to be copied; and nobody who
+/// quits waits for longer.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
+
 /// Waits for the next input, until the deadline. None: it has passed.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 fn receive(inbox: &Receiver<Input>, deadline: Option<Instant>) -> Option<Input> {
@@ -148,13 +213,14 @@ fn receive(inbox: &Receiver<Input>, deadline: Option<Instant>) -> Option<Input> 
 
 /// What the supervisor needs to know of a config.
 pub fn policy(config: &Config, silent: bool) -> Policy {
+    let needs = config.needs();
     let rule = |(place, rule): (usize, &config::Rule)| RulePolicy {
         name: rule.name.clone(),
         then: rule.then,
         runs: rule.run.is_some(),
         outputs: rule.run.is_some() && !rule.outputs.is_empty(),
         timeout: rule.timeout,
-        needs: (0..place).map(RuleId).collect(),
+        needs: needs[place].clone(),
     };
     let server = |server: &config::Server| ServerPolicy {
         holds: !server.listen.is_empty(),
@@ -175,7 +241,7 @@ pub fn policy(config: &Config, silent: bool) -> Policy {
     };
     Policy {
         rules: config.rules.iter().enumerate().map(rule).collect(),
-        jobs: 1,
+        jobs: config.jobs,
         server: config.server.as_ref().map(server),
     }
 }

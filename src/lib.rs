@@ -56,7 +56,7 @@ use cli::{Action, Cli, Place};
 use config::detect::DetectError;
 use config::file::{FindError, LoadError, Loaded};
 use config::{Config, Origin, detect, file, init};
-use event_loop::Setup;
+use event_loop::{Setup, Task};
 use plain::Console;
 use restart::sockets::BindError;
 use state::{State, StateError};
@@ -93,6 +93,15 @@ fn attempt(cli: Cli) -> Result<i32> {
             say(&detect::describe(&understood.config));
             Ok(0)
         }
+        Some(Action::Build { force }) => {
+            let Understood {
+                mut config,
+                settings: _,
+                ..
+            } = understand(&here, &cli.place)?;
+            config.server = None;
+            go(config, Vec::new(), cli.plain, Task::Once { force })
+        }
         Some(Action::Init) => {
             if let Some(path) = &cli.place.config {
                 let why = format!(
@@ -118,12 +127,18 @@ fn attempt(cli: Cli) -> Result<i32> {
         }
         None if cli.command.is_empty() => {
             let understood = understand(&here, &cli.place)?;
-            watch_and_serve(understood.config, understood.settings, cli.plain)
+            go(
+                understood.config,
+                understood.settings,
+                cli.plain,
+                Task::UntilQuit,
+            )
         }
-        None => watch_and_serve(
+        None => go(
             detect::from_command(&here, cli.command),
             Vec::new(),
             cli.plain,
+            Task::UntilQuit,
         ),
     }
 }
@@ -181,7 +196,7 @@ fn suggest_preset(config: &Config, console: &Console) {
     }
 }
 
-fn watch_and_serve(config: Config, settings: Vec<PathBuf>, plain: bool) -> Result<i32> {
+fn go(config: Config, settings: Vec<PathBuf>, plain: bool, task: Task) -> Result<i32> {
     let console = Console::new();
     logging::start(&console);
     if !matches!(config.origin, Origin::File(_)) {
@@ -198,6 +213,7 @@ fn watch_and_serve(config: Config, settings: Vec<PathBuf>, plain: bool) -> Resul
         state,
         console,
         keys,
+        task,
     })
 }
 

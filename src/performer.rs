@@ -1,8 +1,9 @@
 //! Carries out the supervisor's orders, and turns what the edges report into facts for it. It decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
@@ -10,24 +11,29 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::config::Config;
 use crate::config::diagnostic::Diagnostics;
 use crate::config::file::{self, LoadError};
+use crate::config::{Config, Rule};
 use crate::diagnostics::{Files, Problems, Reader, Standing, locations};
 use crate::event_loop::{self, Input, Setup};
+use crate::incremental::cache::{self, Cache};
+use crate::incremental::ledger::{Basis, Ledger, Proven};
 use crate::incremental::outputs::{self, Written};
+use crate::incremental::recipe::recipe;
+use crate::incremental::reuse::{Answer, Question};
 use crate::plain::{self, Console, Names};
 use crate::process::{self, Guardian, Spec};
-use crate::readers::{Misread, Readers};
+use crate::readers::{Misread, Readers, Turn};
 use crate::restart::environment;
 use crate::restart::sockets::Held;
 use crate::rules::{self, By, Changed};
 use crate::servers::Servers;
-use crate::state::State;
+use crate::state::{State, Success};
 use crate::supervisor::event::{Effect, Event, Exit, Outcome, Report, Reuse, Target, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
-use crate::supervisor::plan::RuleId;
-use crate::watch::{self, ChangeKind, ChangeSet, Seen, Stirred, Watcher};
+use crate::supervisor::plan::{Plan, RuleId};
+use crate::watch::fingerprint::Fingerprint;
+use crate::watch::{self, Change, ChangeKind, ChangeSet, Seen, Stirred, Watcher};
 
 /// The tree cannot be watched; what stands in the way is the cause.
 #[derive(Debug)]
@@ -41,7 +47,7 @@ impl std::fmt::Display for CannotWatch {
 
 /// Everything that touches the world.
 pub struct Performer {
-    config: Config,
+    config: Arc<Config>,
     /// Read and valid; in force when the supervisor says so.
     next_config: Option<Config>,
     settings: Vec<PathBuf>,
@@ -51,6 +57,8 @@ pub struct Performer {
     guardian: Guardian,
     servers: Servers,
     watcher: Option<Watcher>,
+    /// How many watchers there have been: what an earlier one still says is about an earlier config.
+    watchers: u64,
     /// What each rule had written when its command last ended, well or not: whatever differs is somebody else's.
     written: BTreeMap<RuleId, Written>,
     /// What each rule had written when its command last succeeded: as much as the rules that take it know of.
@@ -58,20 +66,51 @@ pub struct Performer {
     /// Commands whose outputs are not in `written` yet. What changes there meanwhile is theirs.
     writing: BTreeMap<JobId, Writing>,
     readers: Readers,
+    /// Changes for which a rule is asked again when its run has come to its end.
+    deferred: Vec<Concerned>,
+    /// Jobs that read no more, by the number under which the watcher was asked whether it has seen everything that had
+    /// happened by then.
+    catching_up: BTreeMap<u64, JobId>,
+    tokens: u64,
+    ledger: Ledger,
+    cache: Arc<Cache>,
+    /// Rules that are asked whether they can do without their commands, before the contents of the tree are known.
+    asked: Vec<(JobId, RuleId)>,
+    /// Threads that keep what commands left.
+    storing: usize,
+    said_unkept: bool,
     /// The server that was started last, until its cycle ends.
     starting: Option<JobId>,
     /// What the last run of each rule has found.
     standing: Standing,
 }
 
+/// A changed file that belongs to a rule.
+struct Concerned {
+    rule: RuleId,
+    path: PathBuf,
+    since: Instant,
+}
+
+/// What changed files demand, and what they do not because a rule has changed them itself.
+#[derive(Default)]
+struct Demands {
+    plan: Plan,
+    files: BTreeSet<PathBuf>,
+    withheld: Option<Event>,
+}
+
 struct Writing {
     rule: RuleId,
     stage: Stage,
+    began_at: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Runs,
+    /// What was kept is being put back.
+    Restores,
     /// Told to stop: it may write until nothing of it is left.
     Cancelled,
     /// Its main process ended, well or not; its outputs are being read, or will be.
@@ -87,10 +126,13 @@ impl Performer {
         let Setup {
             config,
             settings,
-            state,
+            mut state,
             console,
             keys: _,
+            task: _,
         } = setup;
+        let complaint = state.complaint();
+        let cache = Arc::new(Cache::new(&config.root, cache::LIMIT));
         let listen = config
             .server
             .as_ref()
@@ -101,7 +143,7 @@ impl Performer {
         let guardian = Guardian::start(Box::new(console.clone()), report, Some(state.lock_file()))
             .context("cannot start the guardian process")?;
         let mut performer = Performer {
-            config,
+            config: Arc::new(config),
             next_config: None,
             settings,
             state,
@@ -110,13 +152,25 @@ impl Performer {
             sender,
             guardian,
             watcher: None,
+            watchers: 0,
             written: BTreeMap::new(),
             good: BTreeMap::new(),
             writing: BTreeMap::new(),
             readers: Readers::default(),
+            deferred: Vec::new(),
+            catching_up: BTreeMap::new(),
+            tokens: 0,
+            ledger: Ledger::default(),
+            cache,
+            asked: Vec::new(),
+            storing: 0,
+            said_unkept: false,
             starting: None,
             standing: Standing::default(),
         };
+        if let Some(complaint) = complaint {
+            performer.note(&complaint);
+        }
         for address in performer.servers.held().exposed() {
             performer.note(&format!("{address} can be reached from other machines"));
         }
@@ -134,9 +188,7 @@ impl Performer {
     /// Carries out one order.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Reuse { job, .. } => {
-                let _ = self.sender.send(Input::Reused(job, Reuse::Nothing));
-            }
+            Effect::Reuse { job, rule } => self.reuse(job, rule),
             Effect::Run { job, rule } => self.run(job, rule),
             Effect::Start {
                 job,
@@ -182,15 +234,49 @@ impl Performer {
         }
     }
 
+    /// Finds out whether a rule can do without its command, on a thread of its own: an artefact of many megabytes
+    /// takes its time.
+    fn reuse(&mut self, job: JobId, rule: RuleId) {
+        let success = self.state.success(&self.config.rules[rule.0].name);
+        if success.is_none() && self.cache.is_empty() {
+            self.answer(Input::Reused(job, rule, None));
+            return;
+        }
+        let Some(sum) = self.ledger.sum(rule) else {
+            self.asked.push((job, rule));
+            return;
+        };
+        let question = Question {
+            config: Arc::clone(&self.config),
+            rule,
+            sum,
+            success,
+            written: self.written.clone(),
+            cache: Arc::clone(&self.cache),
+        };
+        let sender = self.sender.clone();
+        std::thread::spawn(move || {
+            let restoring = || drop(sender.send(Input::Restoring(job, rule)));
+            let answer = question.answer(restoring);
+            let _ = sender.send(Input::Reused(job, rule, answer));
+        });
+    }
+
+    /// An answer that nobody has to look for.
+    fn answer(&self, input: Input) {
+        // The loop holds the other end for as long as this lives.
+        let _ = self.sender.send(input);
+    }
+
     fn run(&mut self, job: JobId, rule: RuleId) {
         self.readers.begun(job, rule);
+        self.begin_ledger(job, rule);
         self.console.rule(job, self.problem_reader(rule));
         // What an earlier command of this rule has left is about to be written anew.
         self.writing.retain(|_, writing| {
             writing.rule != rule || !matches!(writing.stage, Stage::Ended { .. })
         });
-        let stage = Stage::Runs;
-        self.writing.insert(job, Writing { rule, stage });
+        self.writing.insert(job, Writing::new(rule, Stage::Runs));
         let rule = &self.config.rules[rule.0];
         let command = rule
             .run
@@ -269,9 +355,9 @@ impl Performer {
 
     /// Reads a rule's outputs on a thread of its own: an artefact of many megabytes takes its time.
     fn inspect(&mut self, job: JobId, rule: RuleId) {
-        let stage = Stage::Ended { well: false };
-        self.writing.entry(job).or_insert(Writing { rule, stage });
-        let (config, sender) = (self.config.clone(), self.sender.clone());
+        let ended = Writing::new(rule, Stage::Ended { well: false });
+        self.writing.entry(job).or_insert(ended);
+        let (config, sender) = (Arc::clone(&self.config), self.sender.clone());
         std::thread::spawn(move || {
             let written = outputs::look(&config, rule, None);
             let _ = sender.send(Input::Looked(job, rule, written));
@@ -295,7 +381,11 @@ impl Performer {
         // Numbers of the old config. Nothing of it runs any more.
         self.writing.clear();
         self.readers.forget();
-        self.config = config;
+        self.deferred.clear();
+        self.catching_up.clear();
+        self.ledger.forget();
+        self.asked.clear();
+        self.config = Arc::new(config);
         if let Err(error) = self.watch() {
             self.note(&format!("{error:#}; what is watched stays as it was"));
         }
@@ -304,7 +394,11 @@ impl Performer {
     /// Watches what the config names. The new watcher is in place before the old one goes: no save is lost.
     fn watch(&mut self) -> Result<()> {
         let sender = self.sender.clone();
-        let report = move |seen| drop(sender.send(Input::Seen(seen)));
+        self.watchers += 1;
+        let number = self.watchers;
+        let report = move |seen| drop(sender.send(Input::Seen(number, seen)));
+        let rules = self.config.rules.iter();
+        let made = rules.clone().filter(|rule| rule.run.is_some());
         let scope = watch::Scope {
             root: self.config.root.clone(),
             extra_roots: self.config.watch_roots(),
@@ -320,8 +414,8 @@ impl Performer {
             max_wait: self.config.watch.max_wait,
             poll: self.config.watch.poll,
             follow_links: self.config.watch.follow_symlinks,
-            groups: Vec::new(),
-            made: Vec::new(),
+            groups: rules.map(|rule| rule.files.clone()).collect(),
+            made: made.map(|rule| rule.outputs.clone()).collect(),
             cookies: Some(self.config.root.join(".devwatch")),
         };
         self.watcher = Some(Watcher::start(scope, report).context(CannotWatch)?);
@@ -340,20 +434,28 @@ impl Performer {
     /// What an input means to the supervisor.
     pub fn facts(&mut self, input: Input) -> Vec<Event> {
         match input {
-            Input::Seen(Seen::Changes(set)) => self.changed(&set).into_iter().collect(),
-            Input::Seen(Seen::Read(_) | Seen::CaughtUp(_)) => Vec::new(),
-            Input::Seen(Seen::Settings(paths)) => self.settings_changed(&paths),
-            Input::Seen(Seen::Note(text)) => {
-                self.note(&text);
-                Vec::new()
-            }
+            Input::Seen(number, seen) => self.seen(number == self.watchers, seen),
             Input::Process(report) => self.process(report),
             Input::Ready(job, report) => self.servers.ready(job, &report).into_iter().collect(),
             Input::Found(job, pid) => self.servers.found(&self.guardian, &self.config, job, pid),
             Input::Kept(job) => vec![Event::Kept(job)],
             Input::Refused(job, reason) => vec![Event::Refused(job, reason)],
             Input::Cleared(job) => self.servers.cleared(job),
-            Input::Reused(job, reuse) => vec![Event::Reused(job, reuse)],
+            Input::Restoring(job, rule) => {
+                self.writing
+                    .insert(job, Writing::new(rule, Stage::Restores));
+                Vec::new()
+            }
+            Input::Reused(job, rule, answer) => vec![self.reused(job, rule, answer)],
+            Input::Stored(failed) => {
+                self.storing -= 1;
+                if let Some(failed) =
+                    failed.filter(|_| !std::mem::replace(&mut self.said_unkept, true))
+                {
+                    self.note(&failed);
+                }
+                Vec::new()
+            }
             Input::Looked(job, rule, written) => {
                 self.looked(job, rule, written).into_iter().collect()
             }
@@ -377,7 +479,128 @@ impl Performer {
         self.servers.listening()
     }
 
-    fn changed(&mut self, set: &ChangeSet) -> Option<Event> {
+    /// `in_force`: it is the present watcher that says so.
+    fn seen(&mut self, in_force: bool, seen: Seen) -> Vec<Event> {
+        match seen {
+            Seen::Changes(mut set) => {
+                if !in_force {
+                    set.sums = None;
+                }
+                let facts = self.changed(&mut set);
+                self.sums_known();
+                facts
+            }
+            Seen::Settings(paths) => self.settings_changed(&paths),
+            Seen::Note(text) => {
+                self.note(&text);
+                Vec::new()
+            }
+            Seen::Read(sums) => {
+                if in_force {
+                    self.ledger.read(sums);
+                    self.sums_known();
+                }
+                Vec::new()
+            }
+            Seen::Heard(token, at) => {
+                if let Some(job) = self.catching_up.get(&token) {
+                    self.readers.heard(*job, at);
+                    self.ledger.heard(*job, at);
+                }
+                Vec::new()
+            }
+            Seen::CaughtUp(token) => {
+                if let Some(job) = self.catching_up.remove(&token) {
+                    self.readers.ended(job);
+                    self.ledger.confirmed(job);
+                    self.remember();
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whoever had to wait for them is asked.
+    fn sums_known(&mut self) {
+        for (job, rule) in std::mem::take(&mut self.asked) {
+            self.reuse(job, rule);
+        }
+        self.remember();
+    }
+
+    /// What a command does is written down when it begins: by its end it may be told to do something else.
+    fn begin_ledger(&mut self, job: JobId, rule: RuleId) {
+        let Rule { name, outputs, .. } = &self.config.rules[rule.0];
+        if outputs.is_empty() {
+            // What it does elsewhere is about to be undone in part, or done anew.
+            self.state.forget_success(name);
+        }
+        if let Some(recipe) = recipe(&self.config, rule, |name| std::env::var_os(name)) {
+            let written = self.written.iter().map(|(rule, written)| (*rule, written));
+            let basis = Basis::new(&self.config, rule, recipe, written);
+            self.ledger.begun(job, rule, basis);
+        }
+    }
+
+    /// Successes that are certain are kept for the next time and the next run.
+    fn remember(&mut self) {
+        for Proven { rule, key, made } in self.ledger.proven() {
+            let Rule { name, cache, .. } = &self.config.rules[rule.0];
+            log::debug!(target: "incremental", "{name}: {key} is remembered");
+            let outputs = made.digest();
+            self.state.remember_success(name, Success { key, outputs });
+            if !cache || outputs.is_none() {
+                continue;
+            }
+            self.storing += 1;
+            let (cache, sender, name) =
+                (Arc::clone(&self.cache), self.sender.clone(), name.clone());
+            std::thread::spawn(move || {
+                let files: Vec<(PathBuf, Fingerprint)> = made
+                    .contents()
+                    .map(|(path, content)| (path.to_owned(), content))
+                    .collect();
+                let failed = cache.keep(key, &files).err();
+                let failed =
+                    failed.map(|error| format!("cannot keep what rule {name} has made: {error}"));
+                let _ = sender.send(Input::Stored(failed));
+            });
+        }
+    }
+
+    /// Whether something that was built is still to be remembered.
+    pub fn is_settling(&self) -> bool {
+        self.storing > 0 || self.ledger.awaits()
+    }
+
+    fn reused(&mut self, job: JobId, rule: RuleId, answer: Option<Answer>) -> Event {
+        self.writing.remove(&job);
+        // Asked under an earlier config, where the number meant another rule.
+        let (
+            Some(Answer {
+                key,
+                written,
+                restored,
+            }),
+            Some(Rule { name, .. }),
+        ) = (answer, self.config.rules.get(rule.0))
+        else {
+            return Event::Reused(job, Reuse::Nothing);
+        };
+        let outputs = written.digest();
+        self.state.remember_success(name, Success { key, outputs });
+        let before = self.good.get(&rule).cloned().unwrap_or_default();
+        let produced = written.produced(&self.config, rule, &before);
+        self.good.insert(rule, written.clone());
+        self.written.insert(rule, written);
+        let reuse = match restored {
+            true => Reuse::Restored(produced),
+            false => Reuse::Current(produced),
+        };
+        Event::Reused(job, reuse)
+    }
+
+    fn changed(&mut self, set: &mut ChangeSet) -> Vec<Event> {
         let changes: Vec<Changed<'_>> = set
             .changes
             .iter()
@@ -386,39 +609,128 @@ impl Performer {
                 by: self.who_wrote(&change.path, change.kind == ChangeKind::Removed),
             })
             .collect();
-        let (mut plan, mut files) = rules::plan(&self.config, &changes);
-        for rule in &plan.rules {
-            self.readers.changed(*rule);
+        let mut concerned = Vec::new();
+        for (change, Change { since, .. }) in changes.iter().zip(&set.changes) {
+            for rule in rules::concerned(&self.config, change) {
+                self.ledger.touched(rule, *since);
+                let path = change.path.to_owned();
+                concerned.push(Concerned {
+                    rule,
+                    path,
+                    since: *since,
+                });
+            }
         }
+        let (sums, first_at) = (set.sums.take(), set.first_at);
+        self.ledger.changed(sums);
+        let Demands {
+            mut plan,
+            mut files,
+            withheld,
+        } = self.demands(concerned, first_at);
         for Stirred { path, since } in &set.stirred {
             for rule in self.misread(path, *since) {
+                self.ledger.touched(rule, *since);
                 plan.rules.insert(rule);
                 files.insert(path.clone());
             }
         }
-        if plan.is_empty() {
-            return None;
+        let mut facts = Vec::new();
+        if !plan.is_empty() {
+            plan.rules.extend(self.touched_outputs());
+            facts.push(Event::Changed {
+                plan,
+                files,
+                since: first_at,
+            });
         }
-        plan.rules.extend(self.touched_outputs());
-        Some(Event::Changed {
-            plan,
-            files,
-            since: set.first_at,
-        })
+        facts.extend(withheld);
+        facts
+    }
+
+    /// What changed files demand of the rules that they concern. A rule that changes its own files is not asked for it
+    /// again and again.
+    fn demands(&mut self, concerned: Vec<Concerned>, since: Instant) -> Demands {
+        let mut demands = Demands::default();
+        let mut deferred = Vec::new();
+        let mut own = BTreeMap::new();
+        for it in concerned {
+            match self.readers.changed(it.rule, &it.path, it.since) {
+                Turn::Now => {
+                    demands.plan.rules.insert(it.rule);
+                    demands.files.insert(it.path);
+                }
+                Turn::AfterRun => deferred.push(it),
+                Turn::Never => _ = own.insert(it.rule, it.path),
+            }
+        }
+        // Whoever runs anyway runs for all of it.
+        let runs = |rule: &RuleId| demands.plan.rules.contains(rule);
+        deferred.retain(|it| !runs(&it.rule));
+        self.deferred.append(&mut deferred);
+        own.retain(|rule, _| !runs(rule));
+        for (rule, path) in &own {
+            self.say_own(*rule, path);
+        }
+        demands.withheld = (!own.is_empty()).then(|| Event::Withheld {
+            plan: Plan {
+                rules: own.into_keys().collect(),
+                ..Plan::default()
+            },
+            since,
+        });
+        demands
+    }
+
+    /// Names the rule, the file, and the line that would end it.
+    fn say_own(&self, rule: RuleId, path: &Path) {
+        let Rule { name, run, .. } = &self.config.rules[rule.0];
+        let shown = plain::shown(path);
+        let who = match run {
+            Some(_) => format!("rule {name} changes {shown}, which it takes, whenever it runs"),
+            None => {
+                format!("the server changes {shown}, which rule {name} takes, whenever it starts")
+            }
+        };
+        let or_output = run.as_ref().map(|_| format!("outputs = [{path:?}] or "));
+        self.note(&format!(
+            "{who}; it is not run again for that: add {}\"!{}\" to its files",
+            or_output.unwrap_or_default(),
+            path.display(),
+        ));
+    }
+
+    /// What was held back while a rule ran is considered when it has ended.
+    fn released(&mut self, job: JobId) -> Vec<Event> {
+        let mut facts = Vec::new();
+        let readers = &self.readers;
+        let over = |it: &mut Concerned| readers.is_over(job, it.rule);
+        for it in self.deferred.extract_if(.., over).collect::<Vec<_>>() {
+            let since = it.since;
+            let Demands {
+                plan,
+                files,
+                withheld,
+            } = self.demands(vec![it], since);
+            if !plan.is_empty() {
+                facts.push(Event::Changed { plan, files, since });
+            }
+            facts.extend(withheld);
+        }
+        facts
     }
 
     /// The rules that may have read `path` while it was something else.
     fn misread(&mut self, path: &Path, since: Instant) -> Vec<RuleId> {
-        if !self.readers.anybody(since) {
+        if !self.readers.anybody() {
             return Vec::new();
         }
         let stirred = Changed {
             path,
             by: self.who_wrote(path, false),
         };
-        let (concerned, _) = rules::plan(&self.config, &[stirred]);
         let mut misread = Vec::new();
-        for rule in concerned.rules {
+        for rule in rules::concerned(&self.config, &stirred) {
             match self.readers.misread(rule, path, since) {
                 Misread::No => {}
                 Misread::Yes => misread.push(rule),
@@ -531,10 +843,15 @@ impl Performer {
     }
 
     fn process(&mut self, report: process::Report) -> Vec<Event> {
+        let mut released = Vec::new();
         match report {
-            process::Report::Exited { job, exit, .. } => self.command_ended(job, exit),
+            process::Report::Exited { job, exit, .. } => {
+                self.command_ended(job, exit);
+                released = self.released(job);
+            }
             process::Report::TreeGone { job } | process::Report::SpawnFailed { job, .. } => {
                 self.command_gone(job);
+                released = self.released(job);
             }
             process::Report::GuardianLost => {
                 self.note("the guardian process was killed; everything it had started is stopped");
@@ -547,28 +864,48 @@ impl Performer {
             | process::Report::Signalled { .. }
             | process::Report::ReadyLine { .. } => {}
         }
-        self.servers.reported(&self.guardian, &self.config, report)
+        let mut facts = self.servers.reported(&self.guardian, &self.config, report);
+        facts.append(&mut released);
+        facts
     }
 
     fn command_ended(&mut self, job: JobId, exit: Exit) {
         self.has_read(job);
         let problems = self.console.found(job);
-        if let Some(writing) = self.writing.get_mut(&job)
-            && writing.stage == Stage::Runs
-        {
-            let well = exit.success();
-            writing.stage = Stage::Ended { well };
-            self.standing.ended(writing.rule, well, problems);
+        let Some(writing) = self.writing.get_mut(&job) else {
+            return;
+        };
+        if writing.stage != Stage::Runs {
+            return;
+        }
+        let well = exit.success();
+        writing.stage = Stage::Ended { well };
+        self.standing.ended(writing.rule, well, problems);
+        let Some(rule) = self.config.rules.get(writing.rule.0) else {
+            return;
+        };
+        if !well {
+            self.ledger.failed(job);
+            return;
+        }
+        self.state.count_run(&rule.name, writing.began_at.elapsed());
+        if rule.outputs.is_empty() {
+            self.ledger.made(job, Written::default());
+            self.remember();
         }
     }
 
-    /// `job` reads no source any more: its command has ended, or its server is there.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "compared with the times of the watcher's events"
-    )]
+    /// `job` reads no source any more: its command has ended, or its server is there. What it may have misread is known
+    /// when everything has been reported that had happened by now.
     fn has_read(&mut self, job: JobId) {
-        self.readers.ended(job, Instant::now());
+        if !self.readers.over(job) {
+            return;
+        }
+        if let Some(watcher) = &self.watcher {
+            self.tokens += 1;
+            self.catching_up.insert(self.tokens, job);
+            watcher.catch_up(self.tokens);
+        }
     }
 
     /// Nothing of a command is left. What it has written stays its own until it was read or is written anew: the
@@ -585,6 +922,7 @@ impl Performer {
                 .ended(writing.rule, false, Problems::default());
         }
         if let Stage::Runs | Stage::Cancelled = writing.stage {
+            self.ledger.failed(job);
             writing.stage = Stage::Ended { well: false };
         }
         // Under another config by now, the number may mean no rule at all.
@@ -606,6 +944,8 @@ impl Performer {
         let produced = written.produced(&self.config, rule, &before);
         if writing.stage == (Stage::Ended { well: true }) {
             self.good.insert(rule, written.clone());
+            self.ledger.made(job, written.clone());
+            self.remember();
         }
         self.written.insert(rule, written);
         Some(Event::Produced(job, produced))
@@ -718,6 +1058,20 @@ impl Performer {
         path.strip_prefix(&self.config.root)
             .unwrap_or(path)
             .to_owned()
+    }
+}
+
+impl Writing {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a command takes is for people to see"
+    )]
+    fn new(rule: RuleId, stage: Stage) -> Writing {
+        Writing {
+            rule,
+            stage,
+            began_at: Instant::now(),
+        }
     }
 }
 

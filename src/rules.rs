@@ -4,7 +4,7 @@
 //! caller says which paths are a rule's own writes.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::Config;
 use crate::supervisor::plan::{Plan, RuleId, Then};
@@ -27,20 +27,14 @@ pub enum By {
     Others,
 }
 
-/// What `changes` demand, and the files that belong to a rule, for the begin line.
-pub fn plan(config: &Config, changes: &[Changed<'_>]) -> (Plan, BTreeSet<PathBuf>) {
-    let mut plan = Plan::default();
-    let mut files = BTreeSet::new();
-    for change in changes.iter().filter(|change| change.by == By::Others) {
-        let concerned: Vec<RuleId> = takes(config, change.path)
+/// The rules that a change belongs to: all that have to run for it.
+pub fn concerned(config: &Config, change: &Changed<'_>) -> BTreeSet<RuleId> {
+    match change.by {
+        By::ItsRule => BTreeSet::new(),
+        By::Others => takes(config, change.path)
             .chain(makers(config, change.path))
-            .collect();
-        if !concerned.is_empty() {
-            files.insert(change.path.to_owned());
-        }
-        plan.rules.extend(concerned);
+            .collect(),
     }
-    (plan, files)
 }
 
 /// The rules whose files match `path`.
@@ -94,55 +88,32 @@ mod tests {
         config
     }
 
-    fn planned(changes: &[(&str, By)]) -> (Vec<usize>, Vec<String>) {
-        let changes: Vec<Changed<'_>> = changes
-            .iter()
-            .map(|(path, by)| Changed {
-                path: Path::new(path),
-                by: *by,
-            })
-            .collect();
-        let (plan, files) = plan(&config(), &changes);
-        assert_eq!(
-            plan.then,
-            Then::Nothing,
-            "what the server is owed follows from the rules"
-        );
-        let files = files
-            .iter()
-            .map(|file| file.display().to_string())
-            .collect();
-        (plan.rules.iter().map(|rule| rule.0).collect(), files)
+    #[track_caller]
+    fn check(path: &str, by: By, expected: &[usize]) {
+        let path = Path::new(path);
+        let concerned = concerned(&config(), &Changed { path, by });
+        let concerned: Vec<usize> = concerned.iter().map(|rule| rule.0).collect();
+        assert_eq!(concerned, expected);
     }
 
     #[test]
     fn a_change_belongs_to_every_rule_that_it_matches() {
-        assert_eq!(
-            planned(&[("main.go", By::Others)]),
-            (vec![1], vec!["main.go".to_owned()])
-        );
-        assert_eq!(planned(&[("web/x.go", By::Others)]).0, [1, 2]);
-        assert_eq!(
-            planned(&[("main_test.go", By::Others), ("README.md", By::Others)]),
-            (vec![], vec![])
-        );
+        check("main.go", By::Others, &[1]);
+        check("web/x.go", By::Others, &[1, 2]);
+        check("main_test.go", By::Others, &[]);
+        check("README.md", By::Others, &[]);
     }
 
     #[test]
     fn a_rules_own_write_triggers_nothing() {
-        assert_eq!(
-            planned(&[("gen/api.go", By::ItsRule), ("bin/api", By::ItsRule)]),
-            (vec![], vec![])
-        );
+        check("gen/api.go", By::ItsRule, &[]);
+        check("bin/api", By::ItsRule, &[]);
     }
 
     #[test]
     fn any_other_change_of_an_output_makes_its_rule_due() {
-        assert_eq!(
-            planned(&[("gen/api.go", By::Others)]).0,
-            [0, 1],
-            "and the rules that take it"
-        );
-        assert_eq!(planned(&[("bin/api", By::Others)]).0, [1]);
+        // And the rules that take it.
+        check("gen/api.go", By::Others, &[0, 1]);
+        check("bin/api", By::Others, &[1]);
     }
 }

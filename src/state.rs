@@ -294,16 +294,13 @@ impl Past {
     }
 
     fn of_json(past: &Value) -> Option<Past> {
-        let success = match &past["success"] {
-            Value::Null => None,
-            success => {
-                let outputs = match &success["outputs"] {
-                    Value::Null => None,
-                    outputs => Some(Digest(u128::from_str_radix(outputs.as_str()?, 16).ok()?)),
-                };
-                let key = success["key"].as_str()?.parse().ok()?;
-                Some(Success { key, outputs })
-            }
+        let success = &past["success"];
+        let success = match success.is_null() {
+            true => None,
+            false => Some(Success {
+                key: success["key"].as_str()?.parse().ok()?,
+                outputs: digest(&success["outputs"])?,
+            }),
         };
         let took = past["took"].as_array()?.iter().map(Value::as_u64);
         Some(Past {
@@ -311,6 +308,15 @@ impl Past {
             took: took.collect::<Option<_>>()?,
         })
     }
+}
+
+/// Of outputs, if there are any. None: it is no digest.
+fn digest(value: &Value) -> Option<Option<Digest>> {
+    if value.is_null() {
+        return Some(None);
+    }
+    let number = u128::from_str_radix(value.as_str()?, 16).ok()?;
+    Some(Some(Digest(number)))
 }
 
 /// A path as text that JSON can hold and that is the same for the same path alone.

@@ -149,7 +149,7 @@ fn tell(seen: Seen, count: &AtomicUsize) {
     let now = clock().unwrap_or_default();
     // Whoever does not read any more does not want to know.
     let _ = match seen {
-        Seen::Read(_) | Seen::CaughtUp(_) => Ok(()),
+        Seen::Read(_) | Seen::Heard(..) | Seen::CaughtUp(_) => Ok(()),
         Seen::Changes(set) if set.changes.is_empty() => Ok(()),
         Seen::Changes(set) => {
             count.fetch_add(set.changes.len(), Ordering::Relaxed);

@@ -7,8 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 pub mod cache;
+pub mod ledger;
 pub mod outputs;
 pub mod recipe;
+pub mod reuse;
 
 /// The number of everything that the command of a rule depends on: the command itself, its environment, its tools,
 /// the contents of its inputs, and the globs of its outputs. Whoever makes one puts all of that in: two runs with

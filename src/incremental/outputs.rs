@@ -3,7 +3,7 @@
 //! [`look`] reads the disk, everything else compares what was read. It decides nothing: whether the server is
 //! owed anything for it is the supervisor's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -36,6 +36,36 @@ impl Written {
         self.0.get(path).map(|output| output.content) == content
     }
 
+    /// Whether `path` has the same content as in `other`.
+    pub fn holds_as(&self, path: &Path, other: &Written) -> bool {
+        let content = other.0.get(path).map(|output| output.content);
+        content.is_some() && self.holds(path, content)
+    }
+
+    /// Every output and its content, sorted by path.
+    pub fn contents(&self) -> impl Iterator<Item = (&Path, Fingerprint)> {
+        let contents = self.0.iter();
+        contents.map(|(path, output)| (path.as_path(), output.content))
+    }
+
+    /// Whether these are exactly the outputs there are.
+    pub fn is<'a>(&self, files: impl Iterator<Item = (&'a Path, Fingerprint)>) -> bool {
+        let files: BTreeMap<&Path, Fingerprint> = files.collect();
+        self.0.len() == files.len() && self.contents().eq(files)
+    }
+
+    /// The outputs that are not among `files`.
+    pub fn beside<'a>(&self, files: impl Iterator<Item = (&'a Path, Fingerprint)>) -> Vec<PathBuf> {
+        let files: BTreeSet<&Path> = files.map(|(path, _)| path).collect();
+        let extra = self.0.keys().filter(|path| !files.contains(path.as_path()));
+        extra.cloned().collect()
+    }
+
+    /// Of all outputs; none if there are none.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest_of(|_| true)
+    }
+
     /// What changed between `before` and this, in terms that the supervisor understands.
     pub fn produced(&self, config: &Config, rule: RuleId, before: &Written) -> Produced {
         let is_final = |path: &Path| config.is_final_output(rule, path);
@@ -49,13 +79,13 @@ impl Written {
             .filter(|other| *other != rule)
             .collect();
         Produced {
-            finals: self.digest(is_final),
-            all: self.digest(|_| true),
+            finals: self.digest_of(is_final),
+            all: self.digest(),
             dirtied,
         }
     }
 
-    fn digest(&self, counts: impl Fn(&Path) -> bool) -> Option<Digest> {
+    fn digest_of(&self, counts: impl Fn(&Path) -> bool) -> Option<Digest> {
         let mut hash = Xxh3::new();
         let mut any = false;
         for (path, output) in self.0.iter().filter(|(path, _)| counts(path)) {

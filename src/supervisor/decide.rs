@@ -161,6 +161,7 @@ impl Supervisor {
             return;
         };
         self.fallen = None;
+        self.withheld_since = None;
         pending.plan.join(std::mem::take(&mut self.owed));
         let rules = &self.policy.rules;
         let obsolete = |rule: &RuleId| {

@@ -120,6 +120,14 @@ pub enum Event {
         /// When the first event of the burst came: staleness counts from here.
         since: Instant,
     },
+    /// A change for which rules are not to run by themselves, because they make it themselves whenever they run: it
+    /// joins whatever comes next.
+    Withheld {
+        /// What it would demand.
+        plan: Plan,
+        /// When the first event of the burst came.
+        since: Instant,
+    },
     /// The config was read again and is valid.
     Configured {
         /// What holds from now on.

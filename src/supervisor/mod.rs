@@ -65,6 +65,8 @@ pub struct Supervisor {
     leaving: Vec<Leaving>,
     /// When the first change came that what serves lacks.
     stale_since: Option<Instant>,
+    /// Set while something is owed that triggers nothing by itself, because a rule changes its own files.
+    withheld_since: Option<Instant>,
     crashes: Crashes,
     /// What the program was made from that was kept last.
     good: Option<Digests>,
@@ -99,6 +101,7 @@ impl Supervisor {
             arriving: None,
             leaving: Vec::new(),
             stale_since: None,
+            withheld_since: None,
             crashes: Crashes::new(),
             good: None,
             keeping: None,
@@ -155,6 +158,16 @@ impl Supervisor {
             restored: cycle.restored,
             took,
         });
+        self.say_withheld();
+    }
+
+    /// What serves lacks a change that nothing will be built for.
+    fn say_withheld(&mut self) {
+        if let (Some(since), Some(server)) = (self.withheld_since, &self.serving) {
+            let generation = server.generation;
+            let since = *self.stale_since.get_or_insert(since);
+            self.report(Report::Stale { generation, since });
+        }
     }
 
     /// Ends a command before its time. One that is only being looked at has ended already.

@@ -27,6 +27,15 @@ impl Supervisor {
                 self.crashes = Crashes::new();
                 self.demand(plan, Cause::Files(files), since);
             }
+            Event::Withheld { plan, since } => {
+                if self.concerns_server(&plan) {
+                    self.withheld_since.get_or_insert(since);
+                }
+                self.owed.join(plan);
+                if self.cycle.is_none() {
+                    self.say_withheld();
+                }
+            }
             Event::Configured {
                 policy,
                 server_changed,

@@ -435,6 +435,11 @@ impl World {
                 };
                 // Not doubled: the watcher reports a change once.
                 let delay = self.dice.millis(0, 40);
+                if !self.calm && self.dice.chance(5) {
+                    // Taken for what the rule does itself.
+                    self.after(delay, Happening::Fact(Event::Withheld { plan, since }));
+                    return None;
+                }
                 self.after(
                     delay,
                     Happening::Fact(Event::Changed { plan, files, since }),
@@ -1287,6 +1292,13 @@ impl World {
                 let held = supervisor.reconfigure.is_some() || self.quitting_since.is_some();
                 if !begun && !held {
                     return Err("a save was not taken up at once (6, 11)".to_owned());
+                }
+            }
+            Event::Withheld { .. } => {
+                let begun =
+                    |effect: &Effect| matches!(effect, Effect::Report(Report::Begin { .. }));
+                if supervisor.pending.is_none() && effects.iter().any(begun) {
+                    return Err("what was withheld began a cycle".to_owned());
                 }
             }
             Event::Asked(Request::Quit { .. }) => {

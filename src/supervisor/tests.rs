@@ -99,6 +99,13 @@ fn fact(text: &str, now: Instant) -> Event {
             files: words[3..].iter().map(PathBuf::from).collect(),
             since: now,
         },
+        "withheld" => Event::Withheld {
+            plan: Plan {
+                rules: [RuleId(words[1].parse().expect("a rule"))].into(),
+                ..Plan::default()
+            },
+            since: now,
+        },
         "spawned" => Event::Spawned(job(1), 100 + job(1).0 as i32),
         "spawn-failed" => Event::SpawnFailed(job(1), "no such program".to_owned()),
         "exited" => Event::Exited(
@@ -1106,6 +1113,48 @@ fn a_rule_that_runs_on_runs_again_if_what_it_needs_came_out_new() {
             0.4  exited 4 0               -> inspect 4
             0.4  produced 4 8 1           -> run 5 rule 1
             0.5  exited 2 0               ->
+        "#]],
+    );
+}
+
+/// A rule that changes its own files: what serves is not called fresh, and the next cycle takes it along.
+#[test]
+fn what_is_withheld_waits_for_something_else_and_is_said() {
+    let policy = in_a_row(
+        vec![rule("stamp", true, true), rule("build", true, true)],
+        Some(server()),
+    );
+    check(
+        policy,
+        "0.0 began
+         0.1 exited 1 0
+         0.1 produced 1 7
+         0.15 withheld 0
+         0.2 exited 2 0
+         0.2 produced 2 7
+         0.3 ready 3
+         1.0 withheld 0
+         2.0 changed 1 - a.go
+         2.1 exited 4 0
+         2.1 produced 4 8
+         2.2 exited 5 0
+         2.2 produced 5 7
+         3.0 withheld 1",
+        expect![[r#"
+            0    began                    -> [begin 1 start], run 1 rule 0
+            0.1  exited 1 0               -> inspect 1
+            0.1  produced 1 7             -> run 2 rule 1
+            0.15 withheld 0               ->
+            0.2  exited 2 0               -> inspect 2
+            0.2  produced 2 7             -> start 3 gen 1
+            0.3  ready 3                  -> [end 1 serving gen 1 first Proven], [stale gen 1]
+            1    withheld 0               -> [stale gen 1]
+            2    changed 1 - a.go         -> [begin 2 a.go], run 4 rule 0
+            2.1  exited 4 0               -> inspect 4
+            2.1  produced 4 8             -> run 5 rule 1
+            2.2  exited 5 0               -> inspect 5
+            2.2  produced 5 7             -> keep 3, stop 3
+            3    withheld 1               ->
         "#]],
     );
 }

@@ -15,6 +15,7 @@ pub fn event(event: &Event) -> String {
         Event::Changed { plan, files, .. } => {
             format!("changed {} {:?} {files:?}", numbers(&plan.rules), plan.then)
         }
+        Event::Withheld { plan, .. } => format!("withheld {}", numbers(&plan.rules)),
         Event::Configured { server_changed, .. } => {
             format!("configured server_changed={server_changed}")
         }

@@ -267,12 +267,13 @@ impl Eye {
 
     fn says_within(&mut self, patience: Duration) -> Option<Said> {
         let said = match &mut self.at {
-            Place::Here(_, seen) => match seen.recv_timeout(patience).ok()? {
+            Place::Here(_, seen) => match next(seen, patience)? {
                 Seen::Changes(set) => {
                     let paths = set.changes.into_iter().map(|change| change.path);
                     Said::Changed(paths.collect(), set.sums)
                 }
                 Seen::Read(sums) => Said::Read(sums),
+                Seen::Heard(..) => unreachable!("passed over"),
                 Seen::CaughtUp(_) => Said::CaughtUp,
                 Seen::Note(_) => Said::Lost,
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
@@ -474,6 +475,16 @@ impl Drop for Child {
     }
 }
 
+/// What is said next, but for how far the kernel has come.
+fn next(seen: &Receiver<Seen>, patience: Duration) -> Option<Seen> {
+    loop {
+        let said = seen.recv_timeout(patience).ok()?;
+        if !matches!(said, Seen::Heard(..)) {
+            return Some(said);
+        }
+    }
+}
+
 #[test]
 #[ignore = "the other half of the tests with a stopped watcher"]
 fn watches_for_another() {
@@ -488,6 +499,7 @@ fn watches_for_another() {
         Seen::Note(text) => println!("note {text}"),
         Seen::Settings(paths) => panic!("settings {paths:?}"),
         Seen::Read(sums) => println!("read {}", shown(&sums)),
+        Seen::Heard(..) => {}
         Seen::CaughtUp(_) => println!("caught up"),
         Seen::Changes(set) => {
             let paths = set

@@ -108,6 +108,8 @@ pub struct Change {
     pub path: PathBuf,
     /// How it differs.
     pub kind: ChangeKind,
+    /// When the first event about it came.
+    pub since: Instant,
 }
 
 /// One file whose content is what was last reported, but was not all the time: whoever has read it since `since` may have
@@ -142,6 +144,9 @@ pub enum Seen {
     Read(Vec<Sum>),
     /// Absolute paths of settings files whose content differs, appeared or disappeared.
     Settings(Vec<PathBuf>),
+    /// The kernel has told of everything that had happened before [`Watcher::catch_up`] was called with this token; it is
+    /// still to be reported. Whatever it told later than this happened after the call. Not said where files are compared instead.
+    Heard(u64, Instant),
     /// Everything that had happened in the tree before [`Watcher::catch_up`] was called with this token was reported, if
     /// there was anything to report.
     CaughtUp(u64),
@@ -477,7 +482,12 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
                     match cookie.take(&hint) {
                         Crumb::Other => {}
                         Crumb::Eaten => return,
-                        Crumb::Back => return self.cookie_is_back(),
+                        Crumb::Back => {
+                            for token in &self.asked {
+                                (self.report)(Seen::Heard(*token, hint.at));
+                            }
+                            return self.cookie_is_back();
+                        }
                     }
                 }
                 if self.settings.concerned(&hint.path) {

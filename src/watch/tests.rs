@@ -104,7 +104,7 @@ impl Sight {
         match &seen {
             Seen::Read(sums) => *self.sums.borrow_mut() = Some(sums.clone()),
             Seen::Changes(set) => self.sums.borrow_mut().clone_from(&set.sums),
-            Seen::CaughtUp(_) | Seen::Settings(_) | Seen::Note(_) => {}
+            Seen::Heard(..) | Seen::CaughtUp(_) | Seen::Settings(_) | Seen::Note(_) => {}
         }
         seen
     }
@@ -120,7 +120,7 @@ impl Sight {
         loop {
             match self.next() {
                 Seen::Changes(set) => all.extend(shown(&set.changes)),
-                Seen::Note(_) | Seen::Read(_) => {}
+                Seen::Note(_) | Seen::Read(_) | Seen::Heard(..) => {}
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
                 Seen::CaughtUp(answered) => {
                     assert_eq!(answered, token);
@@ -155,7 +155,7 @@ impl Sight {
                 // What was only stirred is the subject of tests of its own.
                 Seen::Changes(set) if set.changes.is_empty() => {}
                 Seen::Changes(set) => return shown(&set.changes),
-                Seen::Note(_) | Seen::Read(_) => {}
+                Seen::Note(_) | Seen::Read(_) | Seen::Heard(..) => {}
                 Seen::Settings(paths) => panic!("settings {paths:?}"),
                 Seen::CaughtUp(token) => panic!("caught up {token}"),
             }
@@ -782,7 +782,11 @@ fn what_came_with_a_folder_and_went_with_it_is_not_passed_over() {
                 told.extend(set.changes.into_iter().map(|change| change.path));
                 told.extend(set.stirred.into_iter().map(|stirred| stirred.path));
             }
-            Seen::Settings(_) | Seen::Note(_) | Seen::Read(_) | Seen::CaughtUp(_) => {}
+            Seen::Settings(_)
+            | Seen::Note(_)
+            | Seen::Read(_)
+            | Seen::Heard(..)
+            | Seen::CaughtUp(_) => {}
         }
     }
 }
@@ -963,7 +967,7 @@ fn says_what_it_sees() {
         match sight.next() {
             Seen::Note(text) => println!("{text}"),
             Seen::Settings(paths) => println!("{paths:?}"),
-            Seen::Read(_) | Seen::CaughtUp(_) => {}
+            Seen::Read(_) | Seen::Heard(..) | Seen::CaughtUp(_) => {}
             Seen::Changes(set) => {
                 for (path, kind) in shown(&set.changes) {
                     if path == "end" {

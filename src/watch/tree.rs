@@ -617,7 +617,11 @@ impl<P: Place + Sync> Tree<P> {
             match self.verdict(&path, &shown, doubt.before, found) {
                 Some(kind) => {
                     log::debug!(target: "watch", "{path:?}: {kind:?}");
-                    found_out.changes.push(Change { path: shown, kind });
+                    found_out.changes.push(Change {
+                        path: shown,
+                        kind,
+                        since: doubt.since,
+                    });
                 }
                 None if doubt.stirred && self.may_be_kept(&path) => {
                     log::debug!(target: "watch", "{path:?}: it is what it was, but not all the time");

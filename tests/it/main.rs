@@ -20,6 +20,7 @@ mod guardian;
 mod hand_over;
 mod hand_over_faults;
 mod hold;
+mod incremental;
 mod kill;
 mod loop_projects;
 mod problems;

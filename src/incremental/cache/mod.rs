@@ -102,6 +102,11 @@ impl Cache {
         }
     }
 
+    /// Whether nothing can be in it. May say no all the same.
+    pub fn is_empty(&self) -> bool {
+        !self.root.join(in_cache("entries")).exists()
+    }
+
     /// What was kept for `key`, if `may_write` says of each path in it (relative to the root) that it may be
     /// restored: that it is an output of the rule. An entry that is damaged or names other paths is removed.
     pub fn find(&self, key: Key, may_write: impl Fn(&Path) -> bool) -> Option<Entry> {

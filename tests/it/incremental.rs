@@ -1,0 +1,343 @@
+//! A save costs what it must and nothing more: which rules run for which edit, and what becomes of the server.
+//!
+//! Each rule writes its name into a list when it runs, so that what ran is counted by those who know.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::project::{Devwatch, PATIENCE, Project, eventually, field, get, have, port_of};
+
+/// The list of the rules that ran.
+const RUNS: &str = ".devwatch/runs";
+
+/// A project, devwatch in it, and what is known of both between two edits.
+struct Bench {
+    project: Project,
+    devwatch: Option<Devwatch>,
+    /// The number of the last build.
+    build: u32,
+    port: u16,
+    /// How many results are kept.
+    kept: usize,
+}
+
+/// What an edit is to cost.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// The rules that run, in order.
+    runs: &'static [&'static str],
+    /// The rules whose results come out of the cache.
+    cached: &'static str,
+    /// Of those that run, how many leave what nobody has kept yet.
+    new: usize,
+    /// How the cycle ends.
+    end: &'static str,
+}
+
+impl Bench {
+    fn new(project: Project) -> Bench {
+        fs::create_dir_all(project.path(".devwatch")).expect("a folder");
+        Bench {
+            project,
+            devwatch: None,
+            build: 0,
+            port: 0,
+            kept: 0,
+        }
+    }
+
+    #[track_caller]
+    fn start(&mut self, cost: Cost) {
+        self.build = 0;
+        self.devwatch = Some(self.project.devwatch(&[]));
+        self.cycle("start", cost);
+    }
+
+    fn stop(&mut self) {
+        let devwatch = self.devwatch.take().expect("it runs");
+        assert_eq!(devwatch.terminate().code(), Some(143));
+    }
+
+    /// The next build is this one, and costs just that.
+    #[track_caller]
+    fn cycle(&mut self, cause: &str, cost: Cost) {
+        let devwatch = self.devwatch.as_mut().expect("it runs");
+        self.build += 1;
+        let begin = format!("devwatch: build {} begin ({cause})", self.build);
+        let line = devwatch.line_where("a begin", |line| line.contains(" begin ("));
+        assert_eq!(line, begin, "{}", devwatch.story());
+        let line = devwatch.line_where("an end", |line| line.starts_with("devwatch: build "));
+        let end = format!("devwatch: build {} end {} ", self.build, cost.end);
+        assert!(line.starts_with(&end), "{end}\n{}", devwatch.story());
+        assert_eq!(field(&line, "cached").unwrap_or(""), cost.cached, "{line}");
+        if cost.end == "serving" {
+            self.port = port_of(&line);
+        }
+        let runs = fs::read_to_string(self.project.path(RUNS)).unwrap_or_default();
+        let _ = fs::remove_file(self.project.path(RUNS));
+        let runs: Vec<&str> = runs.lines().collect();
+        assert_eq!(runs, cost.runs, "{}", devwatch.story());
+        // A run is remembered when it is certain that nothing has changed meanwhile, which may be after the end.
+        self.kept += cost.new;
+        let entries = self.project.path(".devwatch/cache/entries");
+        let count = || fs::read_dir(&entries).map_or(0, Iterator::count);
+        assert!(
+            eventually(PATIENCE, || count() == self.kept),
+            "{} are kept, not {}\n{}",
+            count(),
+            self.kept,
+            devwatch.story()
+        );
+    }
+
+    /// This edit is one cycle, which costs just that.
+    #[track_caller]
+    fn edit(&mut self, files: &str, cost: Cost, edit: impl FnOnce(&Project)) {
+        edit(&self.project);
+        let many = files.split(", ").count();
+        let noun = if many == 1 { "file" } else { "files" };
+        self.cycle(&format!("{many} {noun}: {files}"), cost);
+    }
+
+    #[track_caller]
+    fn serves(&self, expected: &str) {
+        assert_eq!(get(self.port).expect("an answer"), expected);
+    }
+}
+
+/// A server whose answer is made of its own code, of generated code and of a page.
+const MAIN_GO: &str = r#"package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+
+	"example/api"
+)
+
+const greeting = "hello"
+
+func main() {
+	listener, err := net.FileListener(os.NewFile(3, ""))
+	if err != nil {
+		panic(err)
+	}
+	page, _ := os.ReadFile(".devwatch/page.html")
+	http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, greeting+" "+api.Name+extra+" "+string(page))
+	}))
+}
+
+var extra string
+"#;
+
+fn go_project() -> Project {
+    let project = Project::new();
+    project.write("go.mod", "module example\n\ngo 1.21\n");
+    project.write("main.go", MAIN_GO);
+    project.write("api.txt", "# the name of it\nfirst\n");
+    project.write("page.tmpl", "page one\n");
+    project.write(
+        "generate.sh",
+        "name=$(grep -v '^#' api.txt)\nmkdir -p api\nprintf 'package api\\n\\nconst Name = \"%s\"\\n' \"$name\" > api/api.go\n",
+    );
+    config(&project, "");
+    project
+}
+
+fn config(project: &Project, flags: &str) {
+    project.write(
+        "devwatch.toml",
+        &format!(
+            "[watch]\ndebounce = \"200ms\"\nmax_wait = \"10s\"\n\
+             [[rule]]\nname = \"generate\"\nfiles = [\"api.txt\"]\noutputs = [\"api/api.go\"]\n\
+             run = \"echo generate >> {RUNS}; sh -e generate.sh\"\n\
+             [[rule]]\nname = \"build\"\nfiles = [\"**/*.go\", \"go.mod\"]\noutputs = [\".devwatch/bin/app\"]\n\
+             run = \"echo build >> {RUNS}; go build -buildvcs=false{flags} -o .devwatch/bin/app .\"\n\
+             [[rule]]\nname = \"assets\"\nfiles = [\"*.tmpl\"]\noutputs = [\".devwatch/page.html\"]\n\
+             run = \"echo assets >> {RUNS}; tr a-z A-Z < page.tmpl > .devwatch/page.html\"\n\
+             [server]\nrun = [\".devwatch/bin/app\"]\nlisten = [\"127.0.0.1:0\"]\n"
+        ),
+    );
+}
+
+#[test]
+fn each_edit_of_a_go_project_with_three_rules_costs_what_it_must() {
+    if !have("go") {
+        return;
+    }
+    let serving = |runs: &'static [&'static str], new| Cost {
+        runs,
+        new,
+        end: "serving",
+        ..Cost::default()
+    };
+    let unchanged = |runs: &'static [&'static str], new| Cost {
+        runs,
+        new,
+        end: "unchanged",
+        ..Cost::default()
+    };
+    let cached = |end: &'static str, cached: &'static str| Cost {
+        cached,
+        end,
+        ..Cost::default()
+    };
+    let mut bench = Bench::new(go_project());
+
+    // 1: nothing was ever built.
+    bench.start(serving(&["generate", "build", "assets"], 3));
+    bench.serves("hello first PAGE ONE\n");
+
+    // 2 to 4: what changes no content costs nothing. The next cycle is that of the next edit.
+    bench
+        .project
+        .shell("touch main.go api.txt page.tmpl api/api.go");
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(bench.project.path("main.go"), mode).expect("chmod");
+    bench.project.write("page.tmpl", "page one\n");
+
+    // 5: a comment comes out as another program, because Go writes down what it was made of.
+    bench.edit("main.go", serving(&["build"], 1), |project| {
+        project.edit(
+            "main.go",
+            "func main() {",
+            "func main() { // here it begins",
+        );
+    });
+
+    // 6: another command makes another program; the other rules are asked and are as they were.
+    bench.edit("devwatch.toml", serving(&["build"], 1), |project| {
+        config(project, " -ldflags=-buildid=");
+    });
+
+    // 7: without that a comment comes out the same, and restarts nothing.
+    bench.edit("main.go", unchanged(&["build"], 1), |project| {
+        project.edit("main.go", "// here it begins", "// it begins here");
+    });
+
+    // 8 to 10: a change, back, and there again.
+    bench.edit("main.go", serving(&["build"], 1), |project| {
+        project.edit("main.go", "\"hello\"", "\"good day\"");
+    });
+    bench.serves("good day first PAGE ONE\n");
+    bench.edit("main.go", cached("serving", "build"), |project| {
+        project.edit("main.go", "\"good day\"", "\"hello\"");
+    });
+    bench.serves("hello first PAGE ONE\n");
+    bench.edit("main.go", cached("serving", "build"), |project| {
+        project.edit("main.go", "\"hello\"", "\"good day\"");
+    });
+    bench.serves("good day first PAGE ONE\n");
+
+    // 11, 12: a page, and back.
+    bench.edit("page.tmpl", serving(&["assets"], 1), |project| {
+        project.write("page.tmpl", "page two\n");
+    });
+    bench.serves("good day first PAGE TWO\n");
+    bench.edit("page.tmpl", cached("serving", "assets"), |project| {
+        project.write("page.tmpl", "page one\n");
+    });
+    bench.serves("good day first PAGE ONE\n");
+
+    // 13, 14: what is generated goes on to the build, if it comes out new.
+    bench.edit("api.txt", serving(&["generate", "build"], 2), |project| {
+        project.write("api.txt", "# the name of it\nsecond\n");
+    });
+    bench.serves("good day second PAGE ONE\n");
+    bench.edit("api.txt", unchanged(&["generate"], 1), |project| {
+        project.write("api.txt", "# another comment\nsecond\n");
+    });
+
+    // 15: a generated file that was edited by hand is made again, and nobody takes notice.
+    bench.edit("api/api.go", cached("unchanged", "generate"), |project| {
+        project.edit("api/api.go", "second", "by hand");
+    });
+    assert!(bench.project.read("api/api.go").contains("second"));
+
+    // 16: a program that was deleted, of which nothing tells, is back with the next cycle.
+    bench.edit(
+        "page.tmpl",
+        Cost {
+            cached: "build",
+            ..serving(&["assets"], 1)
+        },
+        |project| {
+            fs::remove_file(project.path(".devwatch/bin/app")).expect("removes");
+            project.write("page.tmpl", "page three\n");
+        },
+    );
+    bench.serves("good day second PAGE THREE\n");
+
+    // 17: what belongs to the build belongs to the build.
+    bench.edit("go.mod", unchanged(&["build"], 1), |project| {
+        project.edit(
+            "go.mod",
+            "module example",
+            "module example // of what it costs",
+        );
+    });
+
+    // 18, 19: broken, and undone without a build.
+    bench.edit(
+        "main.go",
+        Cost {
+            runs: &["build"],
+            end: "failed",
+            ..Cost::default()
+        },
+        |project| project.edit("main.go", "func main() {", "func main() { nowhere()"),
+    );
+    bench.edit("main.go", cached("unchanged", ""), |project| {
+        project.edit("main.go", "func main() { nowhere()", "func main() {");
+    });
+
+    // 20 to 22: a new file, another name for it, and away with it.
+    let more = "package main\n\nfunc init() { extra = \"!\" }\n";
+    bench.edit("more.go", serving(&["build"], 1), |project| {
+        project.write("more.go", more)
+    });
+    bench.serves("good day second! PAGE THREE\n");
+    bench.edit("more.go, other.go", serving(&["build"], 1), |project| {
+        fs::rename(project.path("more.go"), project.path("other.go")).expect("renames");
+    });
+    bench.edit("other.go", cached("serving", "build"), |project| {
+        fs::remove_file(project.path("other.go")).expect("removes");
+    });
+    bench.serves("good day second PAGE THREE\n");
+
+    // 23: an up-to-date tree is served at once.
+    bench.stop();
+    bench.start(cached("serving", ""));
+    bench.serves("good day second PAGE THREE\n");
+
+    // 24: a script that the command names is part of it, although no rule takes it.
+    bench.stop();
+    bench.project.edit(
+        "generate.sh",
+        "mkdir -p api",
+        "mkdir -p api # where it goes",
+    );
+    bench.start(serving(&["generate"], 1));
+
+    // 25: a branch that was switched while nobody looked.
+    bench.stop();
+    bench.project.edit("main.go", "\"good day\"", "\"hello\"");
+    bench.start(serving(&["build"], 1));
+    bench.serves("hello second PAGE THREE\n");
+    bench.stop();
+    bench.project.edit("main.go", "\"hello\"", "\"good day\"");
+    bench.start(cached("serving", "build"));
+    bench.serves("good day second PAGE THREE\n");
+    bench.stop();
+
+    // 26, 27: once, without a server.
+    let (status, _, said) = bench.project.once(&["build"]);
+    assert!(status.success(), "{said}");
+    assert!(!bench.project.path(RUNS).exists(), "{said}");
+    let (status, _, said) = bench.project.once(&["build", "--force"]);
+    assert!(status.success(), "{said}");
+    assert_eq!(bench.project.read(RUNS), "generate\nbuild\nassets\n");
+}
