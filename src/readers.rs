@@ -39,8 +39,6 @@ pub struct Readers {
 struct Reading {
     /// It reads no more.
     over: bool,
-    /// Something that it takes has changed meanwhile.
-    disturbed: bool,
     /// What the kernel tells later than this happened later.
     heard_at: Option<Instant>,
 }
@@ -105,10 +103,10 @@ impl Readers {
     /// Everything that had happened until then was reported.
     pub fn ended(&mut self, job: JobId) {
         let ended = self.reading.extract_if(.., |(reader, _), _| *reader == job);
-        for ((_, rule), reading) in ended {
-            if !reading.disturbed {
-                self.changes.retain(|(other, _), _| *other != rule);
-            }
+        for ((_, rule), _) in ended {
+            // Only what changes in one run after the other is counted.
+            self.changes
+                .retain(|(other, _), changes| *other != rule || changes.job >= Some(job));
         }
     }
 
@@ -136,7 +134,6 @@ impl Readers {
             self.changes.retain(|(other, _), _| *other != rule);
             return Turn::Now;
         };
-        reading.disturbed = true;
         let changes = self.changes.entry((rule, path.to_owned())).or_default();
         let counts = changes.job.replace(*job) != Some(*job) || reading.over;
         if reading.over {

@@ -348,10 +348,8 @@ impl Supervisor {
         }
         self.broken.remove(&rule);
         let cycle = self.cycle.as_mut().expect("a rule is done in a cycle");
-        if ran || owes {
-            cycle.ran = true;
-            cycle.nominal = cycle.nominal.max(policy.then);
-        }
+        cycle.ran |= ran || owes;
+        cycle.nominal = cycle.nominal.max(policy.then);
         cycle.forced.remove(&rule);
         // If it was begun before something that it needs was due, it may have to run once more.
         if policy.needs.is_disjoint(&cycle.todo) {

@@ -95,7 +95,7 @@ impl Root {
 struct Doubt {
     /// What it was then.
     before: Option<Look>,
-    /// When the first event came.
+    /// When the first event came; the last judgement, where no event tells.
     since: Instant,
     /// How often something was moved into its place since.
     arrivals: u8,
@@ -160,6 +160,8 @@ pub(super) struct Tree<P> {
     /// Symlinks that are followed, and where they lead.
     links: HashMap<PathBuf, PathBuf>,
     dirty: HashMap<PathBuf, Doubt>,
+    /// When it was last known what differs.
+    judged_at: Instant,
     /// Of the files as last judged: one in doubt counts as what it was, wherever its directory is by now. `None` until
     /// they are first counted.
     sums: Option<Sums>,
@@ -219,6 +221,7 @@ impl<P: Place + Sync> Tree<P> {
             dirs: HashMap::new(),
             links: HashMap::new(),
             dirty: HashMap::new(),
+            judged_at: now,
             sums: None,
             doubtful: BTreeSet::new(),
             polled: BTreeSet::new(),
@@ -602,6 +605,7 @@ impl<P: Place + Sync> Tree<P> {
         if waits && quiet.wait_for_content(now) {
             return None;
         }
+        self.judged_at = now;
         let mut found_out = Judgement::default();
         let (gate, are_many) = (self.place.gate(), looks.len() > FEW);
         let mut held = None;
@@ -1048,6 +1052,7 @@ impl<P: Place + Sync> Tree<P> {
     fn found_by_looking(&mut self, path: &Path) {
         if let Some(doubt) = self.dirty.get_mut(path) {
             doubt.stirred = true;
+            doubt.since = doubt.since.min(self.judged_at);
         }
     }
 
@@ -1073,6 +1078,7 @@ impl<P: Place + Sync> Tree<P> {
                 quiet.seen(at, &file, Sign::Gone);
                 let doubt = self.dirty.entry(file).or_insert(Doubt::of(Some(look), at));
                 doubt.stirred = true;
+                doubt.since = doubt.since.min(self.judged_at);
             }
             stack.extend(dir.subs.iter().map(|name| path.join(name)));
             self.links.remove(&path);
