@@ -10,7 +10,7 @@
 //! | 1 see | [`watch`] | kernel events become changed paths whose content differs |
 //! | 2 plan | [`rules`], [`readers`] | changed paths become a plan: which rules, and what it means for the server |
 //! | 3 decide | [`supervisor`] | facts become orders; all policy, pure |
-//! | 4 build | [`process`] | a guardian process runs commands |
+//! | 4 build | [`builds`], [`process`] | rules at work; a guardian process runs their commands |
 //! |   | [`incremental`] | what need not be built: outputs by content, what earlier runs made of which inputs |
 //! |   | [`diagnostics`] | what rules print becomes problems: file, line, column |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
@@ -27,6 +27,7 @@
 //! * Every build and server is a descendant of the guardian, which ends them when devwatch ends, however it does.
 //! * A process is gone when it was reaped, never because a pipe was closed.
 
+pub mod builds;
 pub mod cli;
 pub mod config;
 pub mod diagnostics;
@@ -201,7 +202,7 @@ fn go(config: Config, settings: Vec<PathBuf>, plain: bool, task: Task) -> Result
     logging::start(&console);
     if !matches!(config.origin, Origin::File(_)) {
         for line in detect::describe(&config).lines() {
-            console.line(&format!("note: {line}"));
+            console.note(line);
         }
     }
     suggest_preset(&config, &console);

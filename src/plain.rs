@@ -84,6 +84,11 @@ impl Console {
         streams.write(Stream::Err, line.as_bytes());
     }
 
+    /// A line worth telling, as a note.
+    pub fn note(&self, text: &str) {
+        self.line(&format!("note: {text}"));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -168,8 +168,9 @@ impl State {
 
     /// Keeps it for the next run.
     pub fn remember_success(&mut self, rule: &str, success: Success) {
-        self.past(rule).success = Some(success);
-        self.write();
+        if self.past(rule).success.replace(success) != Some(success) {
+            self.write();
+        }
     }
 
     /// What the rule has done is not known any more, from this moment on.
