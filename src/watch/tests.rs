@@ -1316,6 +1316,7 @@ impl Elsewhere {
 fn what_changes_without_an_event_is_found_when_somebody_asks_to_compare() {
     let elsewhere = Elsewhere::new();
     let sight = Sight::new(scope(&elsewhere.root));
+    sight.has_read();
     elsewhere.change("y");
     assert_eq!(sight.until_now(), []);
     sight.watcher.compare();
@@ -1340,6 +1341,7 @@ fn where_others_write_folders_are_polled_beside_their_events_and_that_is_said() 
         ..scope(&elsewhere.root)
     };
     let sight = Sight::within(elsewhere.on("nfs4"), off);
+    sight.has_read();
     elsewhere.change("off");
     assert_eq!(sight.until_now(), []);
 }
