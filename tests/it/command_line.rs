@@ -649,6 +649,7 @@ fn help_and_version() {
 
             Commands:
               check  Read the config, report every mistake in it, and say what was understood
+              build  Run the rules that are due, once, without a server: exit code 1 if one fails
               init   Write a commented devwatch.toml for the project found here
               fds    Take on the sockets handed down a shell pipeline: stamp LISTEN_PID and become CMD
               help   Print this message or the help of the given subcommand(s)
@@ -670,7 +671,7 @@ fn help_and_version() {
               devwatch --as go:./cmd/api       one of several programs
               devwatch init                    write down what was detected, to change it
 
-            Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
+            Exit codes: 0 quit, 1 a rule failed (build), 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
         "#]],
     );
     answers(
@@ -720,7 +721,7 @@ fn help_and_version() {
               devwatch --as go:./cmd/api       one of several programs
               devwatch init                    write down what was detected, to change it
 
-            Exit codes: 0 quit, 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
+            Exit codes: 0 quit, 1 a rule failed (build), 2 usage or config, 6 another devwatch runs here, 7 cannot watch, 128+n signal n.
         "#]],
     );
 }
