@@ -688,6 +688,7 @@ fn help_and_version() {
 
             Commands:
               check  Read the config, report every mistake in it, and say what was understood
+              build  Run the rules that are due, once, without a server: exit code 1 if one fails
               init   Write a commented devwatch.toml for the project found here
               fds    Take on the sockets handed down a shell pipeline: stamp LISTEN_PID and become CMD
               help   Print this message or the help of the given subcommand(s)
