@@ -1507,6 +1507,33 @@ fn without_cookies_or_without_events_a_comparison_answers() {
     assert_eq!(sight.watcher.unwatched(), 0);
 }
 
+/// The look that misses the folder, and the one that would find it again, leave room for a judgement in between.
+#[test]
+fn a_folder_that_goes_comes_back_and_goes_again_is_told_to_be_gone() {
+    let (_dir, root) = temp(&[("keep", "x")]);
+    let sight = Sight::new(Scope {
+        debounce: Duration::from_millis(5),
+        poll: Poll::Every(Duration::from_millis(20)),
+        ..scope(&root)
+    });
+    for round in 0..60 {
+        sight.write("d/e/f", "x");
+        sight.catch_up(round);
+        // Any moment will do, and the right one is among them.
+        let pause = Duration::from_millis(round * 7 % 25);
+        fs::remove_dir_all(root.join("d")).expect("remove");
+        std::thread::sleep(pause);
+        sight.write("d/e/f", "x");
+        std::thread::sleep(Duration::from_millis(8));
+        fs::remove_dir_all(root.join("d")).expect("remove");
+        let told = sight.catch_up(round);
+        assert!(
+            told.contains(&("d/e/f".to_owned(), Removed)),
+            "round {round}: {told:?}"
+        );
+    }
+}
+
 #[test]
 fn a_comparison_after_lost_events_answers_too() {
     let (_dir, root, scope) = wide();

@@ -584,6 +584,7 @@ impl<P: Place + Sync> Tree<P> {
         if std::mem::take(&mut self.has_shrunk) {
             self.check_roots(now, quiet);
         }
+        self.settle_folders(now, quiet);
         let mut looks = Vec::with_capacity(self.dirty.len());
         let mut waits = false;
         for (path, doubt) in &self.dirty {
@@ -710,6 +711,31 @@ impl<P: Place + Sync> Tree<P> {
                 log::debug!(target: "watch", "{dir:?}: its ignore rules have changed");
                 self.walk_known(&dir, Extent::Whole, Watches::Missing, at, quiet);
             }
+        }
+    }
+
+    /// Takes up directories that are back before anything has told of it. Their files would be taken for ignored ones, and
+    /// nobody would ever hear that they are gone if they go again before that is noticed.
+    fn settle_folders(&mut self, at: Instant, quiet: &mut Quiet) {
+        let mut tops: BTreeSet<&Path> = BTreeSet::new();
+        for path in self.dirty.keys() {
+            let above = path.ancestors().skip(1);
+            let unknown = above.take_while(|dir| !self.dirs.contains_key(*dir));
+            // Without a directory of the tree above it there is a root that has gone.
+            if let Some(top) = unknown.last()
+                && top
+                    .parent()
+                    .is_some_and(|parent| self.dirs.contains_key(parent))
+            {
+                tops.insert(top);
+            }
+        }
+        let back = tops
+            .into_iter()
+            .filter(|top| fs::symlink_metadata(top).is_ok_and(|found| found.is_dir()));
+        let back: Vec<PathBuf> = back.map(Path::to_owned).collect();
+        for top in back {
+            self.walk_known(&top, Extent::Whole, Watches::All, at, quiet);
         }
     }
 
