@@ -1124,9 +1124,15 @@ fn settings_are_read_whole_and_only_their_content_counts() {
     // The same bytes are nothing; a missing one that appears, in a folder that was not there, is something.
     sight.write(".env.tmp", "A=2");
     fs::rename(root.join(".env.tmp"), root.join(".env")).expect("rename");
-    sight.write("conf/missing.env", "B=1");
+    // Moved there: between its creation and its content it could be read, too.
+    let put = |path: &Path, text: &str| {
+        write(dir.path(), "aside", text);
+        fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
+        fs::rename(dir.path().join("aside"), path).expect("rename");
+    };
+    put(&settings[2], "B=1");
     assert_eq!(sight.settings(), settings[2..3]);
-    write(dir.path(), "shared/env", "C=1");
+    put(&settings[3], "C=1");
     assert_eq!(sight.settings(), settings[3..4]);
     fs::remove_file(root.join(".env")).expect("remove");
     assert_eq!(sight.settings(), settings[1..2]);
