@@ -174,7 +174,10 @@ impl Sight {
     fn until_now(&self) -> Vec<(String, ChangeKind)> {
         self.markers.set(self.markers.get() + 1);
         let marker = format!("marker-{}", self.markers.get());
-        fs::write(self.root.join(&marker), &marker).expect("write marker");
+        // Moved there whole: one that is read half written is told of once more, later.
+        let aside = self.root.with_extension("marker");
+        fs::write(&aside, &marker).expect("write marker");
+        fs::rename(&aside, self.root.join(&marker)).expect("move marker");
         let mut all = Vec::new();
         loop {
             let mut set = self.changes();
