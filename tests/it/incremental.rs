@@ -341,3 +341,87 @@ fn each_edit_of_a_go_project_with_three_rules_costs_what_it_must() {
     assert!(status.success(), "{said}");
     assert_eq!(bench.project.read(RUNS), "generate\nbuild\nassets\n");
 }
+
+// ---------------------------------------------------------------- branches
+
+/// Files on each of two branches; 50 more are only on the one, and 50 only on the other.
+const ON_BOTH: usize = 400;
+
+#[test]
+fn a_branch_switched_with_500_files_is_one_build_and_the_way_back_none() {
+    if !have("git") {
+        return;
+    }
+    let project = Project::new();
+    let text = |branch: &str, number: usize| format!("{branch} {number}\n");
+    let put = |branch: &str, others: usize| {
+        let numbers = (0..ON_BOTH).chain(others..others + 50);
+        for number in numbers {
+            project.write(&format!("src/f{number:03}"), &text(branch, number));
+        }
+    };
+    project.write(
+        "devwatch.toml",
+        &format!(
+            "[[rule]]\nname = \"list\"\nfiles = [\"src/**\"]\noutputs = [\"all.list\"]\n\
+             run = \"echo list >> {RUNS}; cat src/* > all.list\"\n\
+             [server]\nrun = {}\nlisten = [\"127.0.0.1:0\"]\n",
+            project.child_list(&["listen", "fd", "serve-file", "all.list"]),
+        ),
+    );
+    project.write(".gitignore", "all.list\n.devwatch\n");
+    let git = |line: &str| {
+        let who = "-c user.name=one -c user.email=one@example.org -c commit.gpgsign=false";
+        project.shell(&format!("git {who} {line}"));
+    };
+    git("init -q -b main");
+    put("main", 400);
+    git("add -A");
+    git("commit -q -m main");
+    git("switch -q -c other");
+    git("rm -q src/f40? src/f41? src/f42? src/f43? src/f44?");
+    put("other", 450);
+    git("add -A");
+    git("commit -q -m other");
+    git("switch -q main");
+
+    let expected = |branch: &str, others: usize| {
+        let numbers = (0..ON_BOTH).chain(others..others + 50);
+        numbers
+            .map(|number| text(branch, number))
+            .collect::<String>()
+    };
+    let (main, other) = (expected("main", 400), expected("other", 450));
+    let built = Cost {
+        runs: &["list"],
+        new: 1,
+        end: "serving",
+        ..Cost::default()
+    };
+    let cached = Cost {
+        cached: "list",
+        end: "serving",
+        ..Cost::default()
+    };
+    let mut bench = Bench::new(project);
+    bench.start(built);
+    bench.serves(&main);
+    // Each switch is one cycle with all of it: the next one that begins is the next switch's.
+    let first: Vec<String> = (0..8).map(|number| format!("src/f{number:03}")).collect();
+    let all = format!("500 files: {}, ...", first.join(", "));
+    let mut switch = |branch: &str, cost: Cost, content: &str| {
+        bench.project.shell(&format!("git switch -q {branch}"));
+        bench.cycle(&all, cost);
+        bench.serves(content);
+    };
+    switch("other", built, &other);
+    switch("main", cached, &main);
+    switch("other", cached, &other);
+    switch("main", cached, &main);
+    // And what was switched while nobody looked.
+    bench.stop();
+    bench.project.shell("git switch -q other");
+    bench.start(cached);
+    bench.serves(&other);
+    bench.stop();
+}
