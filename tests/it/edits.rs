@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::dice::Dice;
 use crate::project::{
     Devwatch, PATIENCE, Project, built_example, eventually, field, get, port_of, tree,
 };
@@ -34,12 +34,7 @@ mv .devwatch/all.new out/all.list
 
 #[test]
 fn after_ten_thousand_random_edits_what_serves_is_what_is_on_disk() {
-    let seed = std::env::var("DEVWATCH_SEED").map_or_else(
-        |_| RandomState::new().hash_one(0),
-        |seed| seed.parse().expect("DEVWATCH_SEED is a number"),
-    );
-    println!("DEVWATCH_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::seeded();
     let project = Project::new();
     for number in 0..20 {
         project.write(&format!("src/f{number}"), &format!("first {number}\n"));
@@ -370,17 +365,4 @@ fn listed(project: &Project) -> String {
     };
     let paths = files(project.root(), "src");
     paths.iter().flat_map(lines).collect()
-}
-
-/// splitmix64: a number decides the whole test.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
 }

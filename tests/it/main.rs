@@ -11,7 +11,9 @@
 )]
 
 mod command_line;
+mod damage;
 mod diagnostics;
+mod dice;
 mod editor_problems;
 mod editors;
 mod edits;
