@@ -37,6 +37,8 @@ pub enum Input {
     Process(process::Report),
     /// From a probe.
     Ready(JobId, ReadyReport),
+    /// A server that has come up, or has not, reads its files no more.
+    HasRead(JobId),
     /// A rule's outputs are about to be put back.
     Restoring(JobId, RuleId),
     /// Whether a rule can do without its command, found out on a thread of its own.

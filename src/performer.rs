@@ -152,6 +152,8 @@ impl Performer {
                     && let Some(job) = self.starting.take()
                 {
                     self.has_read(job);
+                    // What that demands comes after what the supervisor is about to do.
+                    let _ = self.sender.send(Input::HasRead(job));
                 }
                 self.tell(&report);
             }
@@ -268,6 +270,7 @@ impl Performer {
             Input::Kept(job) => vec![Event::Kept(job)],
             Input::Refused(job, reason) => vec![Event::Refused(job, reason)],
             Input::Cleared(job) => self.servers.cleared(job),
+            Input::HasRead(job) => self.builds.released(job),
             Input::Restoring(job, rule) => {
                 self.builds.restoring(job, rule);
                 Vec::new()

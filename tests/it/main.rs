@@ -25,6 +25,7 @@ mod hold;
 mod incremental;
 mod kill;
 mod loop_projects;
+mod own_inputs;
 mod problems;
 mod project;
 mod saves;
