@@ -173,7 +173,7 @@ impl Builds {
 
     /// The command of `rule` is about to begin: what is to be executed.
     pub fn run(&mut self, job: JobId, rule: RuleId) -> Spec {
-        self.readers.begun(job, rule);
+        self.readers.begun(job, rule, now());
         self.begin_ledger(job, rule);
         self.console.rule(job, self.problem_reader(rule));
         // What an earlier command of this rule has left is about to be written anew.
@@ -234,9 +234,10 @@ impl Builds {
 
     /// A server that starts as `job` reads what the rules without a command name.
     pub fn read_by_server(&mut self, job: JobId) {
+        let now = now();
         for (place, rule) in self.config.rules.iter().enumerate() {
             if rule.run.is_none() {
-                self.readers.begun(job, RuleId(place));
+                self.readers.begun(job, RuleId(place), now);
             }
         }
     }
@@ -492,11 +493,11 @@ impl Builds {
             mut files,
             withheld,
         } = self.demands(concerned, first_at);
-        for Stirred { path, since } in &set.stirred {
-            for rule in self.misread(path, *since) {
-                self.ledger.touched(rule, *since);
+        for stirred in &set.stirred {
+            for rule in self.misread(stirred) {
+                self.ledger.touched(rule, stirred.since);
                 plan.rules.insert(rule);
-                files.insert(path.clone());
+                files.insert(stirred.path.clone());
             }
         }
         let mut facts = Vec::new();
@@ -586,17 +587,18 @@ impl Builds {
     }
 
     /// The rules that may have read `path` while it was something else.
-    fn misread(&mut self, path: &Path, since: Instant) -> Vec<RuleId> {
+    fn misread(&mut self, stirred: &Stirred) -> Vec<RuleId> {
         if !self.readers.anybody() {
             return Vec::new();
         }
-        let stirred = Changed {
+        let Stirred { path, since, until } = stirred;
+        let changed = Changed {
             path,
             by: self.who_wrote(path, false),
         };
         let mut misread = Vec::new();
-        for rule in rules::concerned(&self.config, &stirred) {
-            match self.readers.misread(rule, path, since) {
+        for rule in rules::concerned(&self.config, &changed) {
+            match self.readers.misread(rule, path, *since, *until) {
                 Misread::No => {}
                 Misread::Yes => misread.push(rule),
                 Misread::ItsOwn => self.console.note(&format!(
@@ -654,17 +656,21 @@ impl Builds {
 }
 
 impl Writing {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how long a command takes is for people to see"
-    )]
     fn new(rule: RuleId, stage: Stage) -> Writing {
         Writing {
             rule,
             stage,
-            began_at: Instant::now(),
+            began_at: now(),
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the times of the watcher's events, and shown to people"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A larger tree is not searched for a file that a tool names without its folder: what is printed waits meanwhile.

@@ -35,8 +35,9 @@ pub struct Readers {
     changes: BTreeMap<(RuleId, PathBuf), Changes>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reading {
+    begun_at: Instant,
     /// It reads no more.
     over: bool,
     /// What the kernel tells later than this happened later.
@@ -77,8 +78,13 @@ pub enum Turn {
 
 impl Readers {
     /// `job` reads what `rule` takes from here on.
-    pub fn begun(&mut self, job: JobId, rule: RuleId) {
-        self.reading.insert((job, rule), Reading::default());
+    pub fn begun(&mut self, job: JobId, rule: RuleId, at: Instant) {
+        let reading = Reading {
+            begun_at: at,
+            over: false,
+            heard_at: None,
+        };
+        self.reading.insert((job, rule), reading);
     }
 
     /// `job` reads no more. What happened until now may still be reported. Whether that is news of somebody who read.
@@ -148,11 +154,17 @@ impl Readers {
         }
     }
 
-    /// `path`, which `rule` takes, was something else for a while, of which the kernel told first at `since`, and is
-    /// what it was.
-    pub fn misread(&mut self, rule: RuleId, path: &Path, since: Instant) -> Misread {
+    /// `path`, which `rule` takes, was something else for a while, of which the kernel told first at `since` and last at
+    /// `until`, and is what it was.
+    pub fn misread(
+        &mut self,
+        rule: RuleId,
+        path: &Path,
+        since: Instant,
+        until: Instant,
+    ) -> Misread {
         let mut readers = self.reading.iter().filter(|((_, its), _)| *its == rule);
-        if !readers.any(|(_, reading)| reading.concerns(since)) {
+        if !readers.any(|(_, reading)| reading.concerns(since) && until >= reading.begun_at) {
             return Misread::No;
         }
         let turns = self.stirs.entry((rule, path.to_owned())).or_default();
@@ -197,35 +209,39 @@ mod tests {
     fn only_who_reads_can_have_misread() {
         let other = RuleId(1);
         let file = Path::new("a");
-        let (before, then) = (origin(), origin() + Duration::from_secs(1));
+        let begun = origin();
+        let (before, then) = (begun, begun + Duration::from_secs(1));
         let after = then + Duration::from_millis(1);
         let mut readers = Readers::default();
-        assert_eq!(readers.misread(RULE, file, before), Misread::No);
+        assert_eq!(readers.misread(RULE, file, before, before), Misread::No);
         assert!(!readers.anybody());
-        readers.begun(JobId(7), RULE);
+        readers.begun(JobId(7), RULE, begun);
         assert!(readers.anybody());
-        assert_eq!(readers.misread(RULE, file, after), Misread::Yes);
-        assert_eq!(readers.misread(other, file, before), Misread::No);
+        assert_eq!(readers.misread(RULE, file, after, after), Misread::Yes);
+        assert_eq!(readers.misread(other, file, before, after), Misread::No);
+        let earlier = begun - Duration::from_nanos(1);
+        assert_eq!(readers.misread(RULE, file, earlier, earlier), Misread::No);
+        assert_eq!(readers.misread(RULE, file, earlier, begun), Misread::Yes);
         assert!(readers.over(JobId(7)) && !readers.over(JobId(7)) && !readers.over(JobId(8)));
         assert_eq!(
-            readers.misread(RULE, file, after),
+            readers.misread(RULE, file, after, after),
             Misread::Yes,
             "told late"
         );
         readers.heard(JobId(7), then);
-        assert_eq!(readers.misread(RULE, file, after), Misread::No);
-        assert_eq!(readers.misread(RULE, file, before), Misread::Yes);
+        assert_eq!(readers.misread(RULE, file, after, after), Misread::No);
+        assert_eq!(readers.misread(RULE, file, before, before), Misread::Yes);
         readers.ended(JobId(7));
         assert!(!readers.anybody());
-        assert_eq!(readers.misread(RULE, file, before), Misread::No);
+        assert_eq!(readers.misread(RULE, file, before, before), Misread::No);
     }
 
     #[test]
     fn what_a_rule_writes_itself_goes_round_a_few_times_only_and_is_said_once() {
         let now = origin();
         let mut readers = Readers::default();
-        readers.begun(JobId(7), RULE);
-        let mut turn = |path: &str| readers.misread(RULE, Path::new(path), now);
+        readers.begun(JobId(7), RULE, now);
+        let mut turn = |path: &str| readers.misread(RULE, Path::new(path), now, now);
         for _ in 0..TURNS {
             assert_eq!(turn("gen.go"), Misread::Yes);
         }
@@ -234,7 +250,7 @@ mod tests {
         assert_eq!(turn("main.go"), Misread::Yes);
         // A change of another file begins the counting anew, and does not forget what was found out.
         readers.changed(RULE, Path::new("other.go"), now);
-        let mut turn = |path: &str| readers.misread(RULE, Path::new(path), now);
+        let mut turn = |path: &str| readers.misread(RULE, Path::new(path), now, now);
         assert_eq!(turn("gen.go"), Misread::No);
         for _ in 0..TURNS {
             assert_eq!(turn("main.go"), Misread::Yes);
@@ -247,7 +263,7 @@ mod tests {
         let mut readers = Readers::default();
         for number in 0..50 {
             let job = JobId(number);
-            readers.begun(job, RULE);
+            readers.begun(job, RULE, origin());
             readers.over(job);
             let heard = origin();
             readers.heard(job, heard);
@@ -263,7 +279,7 @@ mod tests {
     /// Run `number` of the rule, in which `path` changes: while it goes on, or is only told of when it is over.
     fn run(readers: &mut Readers, number: u64, path: &str, late: bool) -> Turn {
         let job = JobId(number);
-        readers.begun(job, RULE);
+        readers.begun(job, RULE, origin());
         let now = origin();
         let during = (!late).then(|| readers.changed(RULE, Path::new(path), now));
         readers.over(job);
@@ -309,7 +325,7 @@ mod tests {
     fn a_run_without_a_change_or_a_change_without_a_run_begins_the_counting_anew() {
         let pauses: [fn(&mut Readers); 2] = [
             |readers| {
-                readers.begun(JobId(80), RULE);
+                readers.begun(JobId(80), RULE, origin());
                 readers.over(JobId(80));
                 readers.ended(JobId(80));
             },

@@ -120,6 +120,8 @@ pub struct Stirred {
     pub path: PathBuf,
     /// When the first event about it came.
     pub since: Instant,
+    /// When the last one came: whoever began to read after that has read what is there.
+    pub until: Instant,
 }
 
 /// How a file differs from what was last reported.

@@ -97,6 +97,8 @@ struct Doubt {
     before: Option<Look>,
     /// When the first event came; the last judgement, where no event tells.
     since: Instant,
+    /// When the last event came. None: it was found by looking, and none may tell what becomes of it.
+    until: Option<Instant>,
     /// How often something was moved into its place since.
     arrivals: u8,
     /// Whoever read it meanwhile may have met another content, or none.
@@ -108,13 +110,15 @@ impl Doubt {
         Doubt {
             before,
             since,
+            until: Some(since),
             arrivals: 0,
             stirred: false,
         }
     }
 
     /// Takes in what an event says about the time between then and now.
-    fn hear(&mut self, what: What) {
+    fn hear(&mut self, what: What, at: Instant) {
+        self.until = self.until.max(self.until.map(|_| at));
         match what {
             What::Written | What::Created | What::MovedAway | What::Removed | What::Unsure => {
                 self.stirred = true;
@@ -425,7 +429,7 @@ impl<P: Place + Sync> Tree<P> {
             }
         }
         if let Some(doubt) = self.dirty.get_mut(path) {
-            doubt.hear(*what);
+            doubt.hear(*what, *at);
         }
     }
 
@@ -633,6 +637,7 @@ impl<P: Place + Sync> Tree<P> {
                     found_out.stirred.push(Stirred {
                         path: shown,
                         since: doubt.since,
+                        until: doubt.until.unwrap_or(now),
                     });
                 }
                 None => {
@@ -1079,6 +1084,7 @@ impl<P: Place + Sync> Tree<P> {
         if let Some(doubt) = self.dirty.get_mut(path) {
             doubt.stirred = true;
             doubt.since = doubt.since.min(self.judged_at);
+            doubt.until = None;
         }
     }
 
@@ -1105,6 +1111,7 @@ impl<P: Place + Sync> Tree<P> {
                 let doubt = self.dirty.entry(file).or_insert(Doubt::of(Some(look), at));
                 doubt.stirred = true;
                 doubt.since = doubt.since.min(self.judged_at);
+                doubt.until = None;
             }
             stack.extend(dir.subs.iter().map(|name| path.join(name)));
             self.links.remove(&path);
