@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! cargo build --release && cargo run --release --example incremental
-//! cargo run --release --example incremental -- rounds=3     # instead of 7
+//! cargo run --release --example incremental -- rounds=3     # instead of 6
 //! ```
 //!
 //! A Go project of a hundred files in ten packages, with an HTTP server on a held socket, three times: one for
 //! devwatch with its default settings, one for make, one for `sh build.sh`. The build is the same line in all three,
-//! and so are the edits, which each round does to one after the other:
+//! and so are the edits, which each round does to one after the other, in turns:
 //!
 //! * devwatch: from the edit to its end line, and to the first right answer of the server. What changes no content
 //!   has neither; instead, marked with *, the processor time that devwatch used until it came to rest;
@@ -39,7 +39,8 @@ mod trace;
 use std::error::Error;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use contenders::{Devwatch, alone, call};
 use project::{Edit, Project};
@@ -48,7 +49,7 @@ use trace::Trace;
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// That are measured, after one that warms up and is counted.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 6;
 
 /// What takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +58,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// and takes long enough not to ask for more.
 const SELDOM: Duration = Duration::from_millis(5);
 const SOON: Duration = Duration::from_micros(200);
+
+/// Whoever saves has not just compiled: a processor that has rested is slower, for all three.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What devwatch still does about a new server, such as to keep its program, it does within this time. Not to be
+/// counted with what comes next.
+const SETTLE: Duration = Duration::from_secs(4);
 
 /// What changes no content, in ms of processor time.
 const NOTHING: f64 = 5.0;
@@ -143,6 +151,8 @@ struct Bench<'a> {
     /// Where somebody calls a command after each edit: make, and the bare one.
     called: [(&'static [&'static str], Project); 2],
     rows: Vec<Row>,
+    /// When devwatch last started another server.
+    swapped: Instant,
     /// The server's own start.
     starts: Vec<f64>,
     faults: Vec<String>,
@@ -191,6 +201,7 @@ impl Bench<'_> {
                 (&["sh", "build.sh"], create("bare")?),
             ],
             rows: Vec::new(),
+            swapped: Instant::now(),
             starts: Vec::new(),
             faults: Vec::new(),
         })
@@ -226,6 +237,7 @@ impl Bench<'_> {
             None
         };
         let devwatch = Devwatch::start(&self.watched, trace.as_ref())?;
+        self.swapped = Instant::now();
         for row in rows.clone() {
             self.round(row, 0, &devwatch, trace.as_mut())?;
         }
@@ -233,6 +245,7 @@ impl Bench<'_> {
 
         self.watched.runs();
         let devwatch = Devwatch::start(&self.watched, None)?;
+        self.swapped = Instant::now();
         let runs = self.watched.runs();
         self.must(runs == 0, || {
             let end = &devwatch.first.end;
@@ -256,30 +269,21 @@ impl Bench<'_> {
     ) -> Outcome {
         let edit = self.rows[row].edit;
         let mut processes = [0; 3];
-        if let Some(trace) = &mut trace {
-            trace.started()?;
-        }
-        let (took, answered) = self.watch(edit, round, devwatch)?;
-        if let Some(trace) = &mut trace {
-            processes[0] = trace.started()?;
-        }
+        let mut watched = (0.0, None);
         let mut called = [0.0; 2];
-        for (at, (command, project)) in self.called.iter().enumerate() {
-            project.edit(edit, round)?;
-            if trace.is_some() {
-                let mut trace = Trace::new(self.place, "called")?;
-                call(command, project, Some(&trace))?;
-                // With the one that is called.
-                processes[at + 1] = 1 + trace.started()?;
+        // In each round another one is the first.
+        let mut turns = [0, 1, 2];
+        turns.rotate_left(round % 3);
+        for turn in turns {
+            thread::sleep(PAUSE);
+            if turn == 0 {
+                // What is left of the turns before.
+                started(&mut trace)?;
+                watched = self.watch(edit, round, devwatch)?;
+                processes[0] = started(&mut trace)?;
             } else {
-                called[at] = millis(call(command, project, None)?);
-            }
-            let (_, right) = alone(project, &project.answer(edit, round))?;
-            if !right {
-                self.faults.push(format!(
-                    "{}: what {command:?} built is not that",
-                    edit.name()
-                ));
+                let at = turn - 1;
+                (called[at], processes[turn]) = self.call(edit, round, at, trace.is_some())?;
             }
         }
         if trace.is_some() {
@@ -297,8 +301,8 @@ impl Bench<'_> {
             return Ok(());
         }
         let row = &mut self.rows[row];
-        row.devwatch.push(took);
-        row.answer.extend(answered);
+        row.devwatch.push(watched.0);
+        row.answer.extend(watched.1);
         for (values, value) in row.called.iter_mut().zip(called) {
             values.push(value);
         }
@@ -307,6 +311,26 @@ impl Bench<'_> {
             self.starts.push(millis(start));
         }
         Ok(())
+    }
+
+    /// What somebody who calls it has of `edit`: how long it takes, or how many processes it starts.
+    fn call(&mut self, edit: Edit, round: usize, at: usize, counts: bool) -> Outcome<(f64, usize)> {
+        let (command, project) = &self.called[at];
+        project.edit(edit, round)?;
+        let (took, started) = if counts {
+            let mut trace = Trace::new(self.place, "called")?;
+            call(command, project, Some(&trace))?;
+            // With the one that is called.
+            (0.0, 1 + trace.started()?)
+        } else {
+            (millis(call(command, project, None)?), 0)
+        };
+        let (_, right) = alone(project, &project.answer(edit, round))?;
+        if !right {
+            let fault = format!("{}: what {command:?} built is not that", edit.name());
+            self.faults.push(fault);
+        }
+        Ok((took, started))
     }
 
     /// What devwatch makes of `edit`: how long until its end line (for what has none, the processor time), and until
@@ -320,6 +344,9 @@ impl Bench<'_> {
         let due = due(edit);
         let text = self.watched.answer(edit, round);
         self.watched.runs();
+        if due.end.is_none() {
+            thread::sleep(SETTLE.saturating_sub(self.swapped.elapsed()));
+        }
         let used = devwatch.rest()?;
         let before = devwatch.who()?;
         let from = self.watched.edit(edit, round)?;
@@ -360,6 +387,9 @@ impl Bench<'_> {
                 edit.name()
             )
         });
+        if before != after {
+            self.swapped = Instant::now();
+        }
         Ok((millis(took), answered.map(millis)))
     }
 
@@ -491,6 +521,11 @@ fn table<const N: usize>(lines: &[[String; N]]) {
     }
 }
 
+/// The processes since this was last asked; none without a trace.
+fn started(trace: &mut Option<&mut Trace>) -> Outcome<usize> {
+    trace.as_mut().map_or(Ok(0), |trace| trace.started())
+}
+
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -498,5 +533,6 @@ fn millis(time: Duration) -> f64 {
 fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+    let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+    Some(f64::midpoint(values[low], values[high]))
 }
