@@ -425,3 +425,75 @@ fn a_branch_switched_with_500_files_is_one_build_and_the_way_back_none() {
     bench.serves(&other);
     bench.stop();
 }
+
+/// Rules that stand alone, each of which ends only when the other has begun.
+#[test]
+fn rules_that_wait_for_nobody_run_at_the_same_time_as_far_as_jobs_goes() {
+    let waiting = |own: &str, other: &str| {
+        format!(
+            "[[rule]]\nname = \"{own}\"\nfiles = [\"src/{own}\"]\nafter = []\nrun = \"touch {own}.began; n=0; \
+             until [ -e {other}.began ]; do sleep 0.02; n=$((n+1)); [ $n -lt 3000 ] || exit 1; done\"\n"
+        )
+    };
+    let project = Project::new();
+    project.write(
+        "devwatch.toml",
+        &format!("jobs = 2\n{}{}", waiting("a", "b"), waiting("b", "a")),
+    );
+    let (status, _, said) = project.once(&["build"]);
+    assert!(status.success(), "{said}");
+
+    let alone = |own: &str| {
+        format!(
+            "[[rule]]\nname = \"{own}\"\nfiles = [\"src/{own}\"]\nafter = []\n\
+             run = \"echo {own} >> order; sleep 0.05; echo {own} >> order\"\n"
+        )
+    };
+    let project = Project::new();
+    project.write(
+        "devwatch.toml",
+        &format!("jobs = 1\n{}{}", alone("a"), alone("b")),
+    );
+    let (status, _, said) = project.once(&["build"]);
+    assert!(status.success(), "{said}");
+    assert_eq!(project.read("order"), "a\na\nb\nb\n");
+}
+
+#[test]
+fn a_rule_that_fails_takes_along_only_those_that_need_it() {
+    let project = Project::new();
+    project.write(
+        "devwatch.toml",
+        "jobs = 4\n\
+         [[rule]]\nname = \"bad\"\nfiles = [\"src/*\"]\nrun = \"exit 3\"\nafter = []\n\
+         [[rule]]\nname = \"good\"\nfiles = [\"src/*\"]\nrun = \"sleep 0.1; touch good.txt\"\nafter = []\n\
+         [[rule]]\nname = \"needs-bad\"\nfiles = [\"src/*\"]\nrun = \"touch never.txt\"\nafter = \"bad\"\n\
+         [[rule]]\nname = \"needs-good\"\nfiles = [\"src/*\"]\nrun = \"touch also.txt\"\nafter = \"good\"\n",
+    );
+    let (status, _, said) = project.once(&["build"]);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(" end failed ") && said.contains("rule=bad exit=3"),
+        "{said}"
+    );
+    let there = |file: &str| project.path(file).exists();
+    assert!(
+        there("good.txt") && there("also.txt") && !there("never.txt"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_build_beside_a_running_devwatch_is_refused() {
+    let project = Project::new();
+    project.write(
+        "devwatch.toml",
+        "[[rule]]\nfiles = [\"src/*\"]\nrun = \"true\"\n",
+    );
+    let mut devwatch = project.devwatch(&[]);
+    devwatch.end("ok");
+    let (status, _, said) = project.once(&["build", "--force"]);
+    assert_eq!(status.code(), Some(6), "{said}");
+    assert!(said.contains("another devwatch already runs"), "{said}");
+    assert_eq!(devwatch.terminate().code(), Some(143));
+}
