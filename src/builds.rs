@@ -392,11 +392,16 @@ impl Builds {
     /// Successes that are certain are kept for the next time and the next run.
     fn remember(&mut self) {
         for Proven { rule, key, made } in self.ledger.proven() {
-            let Rule { name, cache, .. } = &self.config.rules[rule.0];
+            let rule = &self.config.rules[rule.0];
+            let (name, outputs) = (&rule.name, made.digest());
+            if outputs.is_none() && !rule.outputs.is_empty() {
+                // Its globs miss what it writes: nobody would see if that goes.
+                log::debug!(target: "incremental", "{name}: none of its outputs is there");
+                continue;
+            }
             log::debug!(target: "incremental", "{name}: {key} is remembered");
-            let outputs = made.digest();
             self.state.remember_success(name, Success { key, outputs });
-            if !cache || outputs.is_none() {
+            if !rule.cache || outputs.is_none() {
                 continue;
             }
             self.storing += 1;

@@ -497,3 +497,19 @@ fn a_build_beside_a_running_devwatch_is_refused() {
     assert!(said.contains("another devwatch already runs"), "{said}");
     assert_eq!(devwatch.terminate().code(), Some(143));
 }
+
+/// Whose globs miss what it writes: if that goes, nobody sees it.
+#[test]
+fn a_rule_without_any_of_its_outputs_is_never_taken_for_up_to_date() {
+    let project = Project::new();
+    project.write(
+        "devwatch.toml",
+        "[[rule]]\nname = \"build\"\nfiles = [\"src/*\"]\noutputs = [\"dist/*\"]\n\
+         run = \"echo build >> runs; mkdir -p bin; touch bin/app\"\n",
+    );
+    for runs in ["build\n", "build\nbuild\n"] {
+        let (status, _, said) = project.once(&["build"]);
+        assert!(status.success(), "{said}");
+        assert_eq!(project.read("runs"), runs);
+    }
+}
