@@ -687,6 +687,21 @@ mod tests {
     }
 
     #[test]
+    fn what_came_out_of_the_cache_is_named() {
+        check(
+            Report::End {
+                build: 42,
+                outcome: Outcome::Unchanged {
+                    serving: GenerationId(17),
+                },
+                restored: [0, 1].map(RuleId).into(),
+                took: Duration::from_millis(3),
+            },
+            expect![[r#"build 42 end unchanged 3ms gen=17 cached=build,"the assets""#]],
+        );
+    }
+
+    #[test]
     fn problems_are_told_before_the_end_and_counted_on_it() {
         let mut problems = Problems {
             list: vec![problem(3, Severity::Error), problem(1, Severity::Warning)],
