@@ -497,7 +497,7 @@ impl Builds {
             mut plan,
             mut files,
             withheld,
-        } = self.demands(concerned, first_at);
+        } = self.demands(concerned, first_at, None);
         for stirred in &set.stirred {
             for rule in self.misread(stirred) {
                 self.ledger.touched(rule, stirred.since);
@@ -520,13 +520,22 @@ impl Builds {
     }
 
     /// What changed files demand of the rules that they concern. A rule that changes its own files is not asked for it
-    /// again and again.
-    fn demands(&mut self, concerned: Vec<Concerned>, since: Instant) -> Demands {
+    /// again and again. `ended`: the files changed during this run, which has come to its end.
+    fn demands(
+        &mut self,
+        concerned: Vec<Concerned>,
+        since: Instant,
+        ended: Option<JobId>,
+    ) -> Demands {
         let mut demands = Demands::default();
         let mut deferred = Vec::new();
         let mut own = BTreeMap::new();
         for it in concerned {
-            match self.readers.changed(it.rule, &it.path, it.since) {
+            let turn = match ended {
+                Some(job) => self.readers.changed_in_run(it.rule, &it.path, job),
+                None => self.readers.changed(it.rule, &it.path, it.since),
+            };
+            match turn {
                 Turn::Now => {
                     demands.plan.rules.insert(it.rule);
                     demands.files.insert(it.path);
@@ -582,7 +591,7 @@ impl Builds {
                 plan,
                 files,
                 withheld,
-            } = self.demands(vec![it], since);
+            } = self.demands(vec![it], since, Some(job));
             if !plan.is_empty() {
                 facts.push(Event::Changed { plan, files, since });
             }

@@ -50,8 +50,10 @@ struct Changes {
     cancelled: u32,
     /// Runs that went to their end.
     ended: u32,
-    /// The last one that was counted.
+    /// The last one in which it changed.
     job: Option<JobId>,
+    /// The last one of those that went to their end.
+    ended_job: Option<JobId>,
 }
 
 /// What a file that was stirred means to a rule that takes it.
@@ -140,17 +142,30 @@ impl Readers {
             self.changes.retain(|(other, _), _| *other != rule);
             return Turn::Now;
         };
-        let changes = self.changes.entry((rule, path.to_owned())).or_default();
-        let counts = changes.job.replace(*job) != Some(*job) || reading.over;
-        if reading.over {
-            changes.ended += u32::from(counts);
-        } else {
-            changes.cancelled += u32::from(counts);
+        if reading.over && reading.heard_at.is_none() {
+            // It may as well have changed after the run.
+            return Turn::Now;
         }
-        match (reading.over, changes.cancelled, changes.ended) {
-            (true, _, TURNS..) => Turn::Never,
-            (false, CANCELS.., _) => Turn::AfterRun,
-            (true | false, ..) => Turn::Now,
+        let (job, over) = (*job, reading.over);
+        if over {
+            return self.changed_in_run(rule, path, job);
+        }
+        let changes = self.changes.entry((rule, path.to_owned())).or_default();
+        changes.cancelled += u32::from(changes.job.replace(job) != Some(job));
+        match changes.cancelled {
+            CANCELS.. => Turn::AfterRun,
+            _ => Turn::Now,
+        }
+    }
+
+    /// `path`, which `rule` takes, has changed during `job`, which has come to its end.
+    pub fn changed_in_run(&mut self, rule: RuleId, path: &Path, job: JobId) -> Turn {
+        let changes = self.changes.entry((rule, path.to_owned())).or_default();
+        changes.job = Some(job);
+        changes.ended += u32::from(changes.ended_job.replace(job) != Some(job));
+        match changes.ended {
+            TURNS.. => Turn::Never,
+            _ => Turn::Now,
         }
     }
 
@@ -285,8 +300,14 @@ mod tests {
         readers.over(job);
         let turn = match during {
             Some(Turn::Now) => Turn::Now,
-            Some(Turn::AfterRun) | None => readers.changed(RULE, Path::new(path), now),
+            Some(Turn::AfterRun) => readers.changed_in_run(RULE, Path::new(path), job),
             Some(Turn::Never) => panic!("before it was over"),
+            None => {
+                let unknown = readers.changed(RULE, Path::new(path), now);
+                assert_eq!(unknown, Turn::Now, "it may have been later");
+                readers.heard(job, now);
+                readers.changed(RULE, Path::new(path), now)
+            }
         };
         readers.ended(job);
         turn

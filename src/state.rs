@@ -136,6 +136,8 @@ impl State {
             state.complaint = Some(format!(
                 ".devwatch/state {why}; it is ignored, and every rule is looked at as if for the first time"
             ));
+            // Said once.
+            state.write();
         }
         Ok(state)
     }
@@ -496,6 +498,8 @@ mod tests {
             assert!(said.contains(why), "{text:?}: {said}");
             assert!(!state.silent(), "{text:?}");
             assert_eq!(state.success("build"), None, "{text:?}");
+            drop(state);
+            assert_eq!(open().complaint(), None, "said once");
         }
         fs::write(&file, &good).expect("writes");
         assert!(open().success("build").is_some());

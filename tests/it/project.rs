@@ -461,6 +461,21 @@ impl Devwatch {
         }
     }
 
+    /// As [`Devwatch::find_where`], if it comes within `limit`.
+    pub fn find_within(&mut self, limit: Duration, fits: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + limit;
+        let mut looked_at = 0;
+        loop {
+            if let Some(place) = self.seen.iter().skip(looked_at).position(|line| fits(line)) {
+                return self.seen.remove(looked_at + place);
+            }
+            looked_at = self.seen.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (_, line) = self.lines.recv_timeout(left).ok()?;
+            self.take(line);
+        }
+    }
+
     /// The lines that have come so far and were not used up.
     pub fn rest(&mut self) -> Vec<String> {
         while let Ok((_, line)) = self.lines.try_recv() {

@@ -51,15 +51,31 @@ impl Saves {
     /// `src` is copied to `out`, with these settings for watching.
     pub fn mirroring(project: Project, watch: &str) -> Saves {
         project.write("devwatch.toml", &format!("[watch]\n{watch}\n{MIRROR_RULE}"));
-        let devwatch = project.devwatch(&[]);
-        Saves::of(project, devwatch)
+        Saves::begun(project)
     }
 
     /// Starts devwatch with this config, patiently, and waits for the first build.
     fn start(project: Project, config: &str) -> Saves {
         project.write("devwatch.toml", &format!("[watch]\n{PATIENT}\n{config}"));
-        let devwatch = project.devwatch(&[]);
+        Saves::begun(project)
+    }
+
+    fn begun(project: Project) -> Saves {
+        let devwatch = project.devwatch_with(&[], |command| {
+            command.env("DEVWATCH_LOG", "incremental=debug");
+        });
         Saves::of(project, devwatch)
+    }
+
+    /// Waits until it is certain what the build was made of: what comes and goes before that may have been read by it,
+    /// and has to be told. People are not as fast.
+    fn settles(&mut self) {
+        let settled =
+            |line: &str| line.ends_with(" is remembered") || line.ends_with(" what it was made of");
+        // A rule that did not run has nothing to say.
+        let _ = self
+            .devwatch
+            .find_within(Duration::from_millis(500), settled);
     }
 
     /// A devwatch that was just started in `project`; waits for its first build.
@@ -99,6 +115,7 @@ impl Saves {
         if word == Some("serving") {
             self.port = Some(port_of(&end));
         }
+        self.settles();
         end
     }
 
@@ -121,6 +138,7 @@ impl Saves {
                         "{line}\n{}",
                         self.devwatch.story()
                     );
+                    self.settles();
                     if reasons.last().is_some_and(|reason| reason.contains(path)) {
                         return reasons;
                     }

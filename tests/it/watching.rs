@@ -66,7 +66,9 @@ impl Wandering {
         let (root, away) = (project.path("home"), project.path("away"));
         settle(&root, "first");
         let devwatch = project.devwatch_with(&[], |command| {
-            command.current_dir(&root);
+            command
+                .current_dir(&root)
+                .env("DEVWATCH_LOG", "incremental=debug");
         });
         let saves = Saves::of(project, devwatch);
         Wandering { saves, root, away }
@@ -266,6 +268,7 @@ fn limited(limit: &str, value: usize) -> Option<Saves> {
     let mut devwatch = unshare(env!("CARGO_BIN_EXE_devwatch"));
     devwatch
         .current_dir(project.root())
+        .env("DEVWATCH_LOG", "incremental=debug")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Some(Saves::of(project, Devwatch::run(devwatch)))
