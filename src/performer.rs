@@ -20,6 +20,7 @@ use crate::process::{self, Guardian, Spec};
 use crate::restart::sockets::Held;
 use crate::rules;
 use crate::servers::Servers;
+use crate::state;
 use crate::supervisor::event::{Effect, Event, Outcome, Report, Target, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::watch::{self, Seen, Watcher};
@@ -245,7 +246,7 @@ impl Performer {
             follow_links: self.config.watch.follow_symlinks,
             groups: rules.map(|rule| rule.files.clone()).collect(),
             made: made.map(|rule| rule.outputs.clone()).collect(),
-            cookies: Some(self.config.root.join(".devwatch")),
+            cookies: Some(state::cookies(&self.config.root)),
         };
         self.watcher = Some(Watcher::start(scope, report).context(CannotWatch)?);
         Ok(())

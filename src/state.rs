@@ -67,6 +67,12 @@ pub enum StateError {
     },
 }
 
+/// A folder of the project at `root` in which nothing lies that anybody could want to be watched: for the files by which
+/// the watcher finds out how much it has been told of. Opening the state makes it.
+pub fn cookies(root: &Path) -> PathBuf {
+    root.join(".devwatch").join(COOKIES)
+}
+
 impl State {
     /// Creates `.devwatch/` below `root` where it is missing, with a `.gitignore` of its own, and takes the lock.
     /// Waits for the guardian of a devwatch that was killed: for milliseconds, or for the 10 s after which it
@@ -80,7 +86,9 @@ impl State {
             let path = path.to_owned();
             move |error| StateError::Io { path, error }
         };
-        fs::create_dir_all(folder.join("bin")).map_err(failed(&folder))?;
+        for name in ["bin", COOKIES] {
+            fs::create_dir_all(folder.join(name)).map_err(failed(&folder))?;
+        }
         let ignore = folder.join(".gitignore");
         // One that is empty was made on a disk that was full then.
         let made = OpenOptions::new()
@@ -354,6 +362,9 @@ impl std::error::Error for StateError {}
 
 /// Of the file, and of how the numbers in it are made: what an earlier one kept is not believed.
 const VERSION: u64 = 2;
+
+/// Not `.devwatch` itself, which is watched where a rule takes a file in it.
+const COOKIES: &str = "cookies";
 
 /// As many as a median needs to be calm, and few enough to follow a project that grows.
 const MOST_RUNS: usize = 20;
