@@ -29,6 +29,7 @@ mod loop_projects;
 mod own_inputs;
 mod problems;
 mod project;
+mod rule_graphs;
 mod saves;
 mod settings;
 mod smoke;

@@ -40,7 +40,9 @@ fn random_edits_on_random_rules_end_as_a_clean_build_and_run_what_they_must() {
 
 fn one_graph(dice: &mut Dice, tally: &mut Tally) {
     let mut bench = Bench::new(dice);
+    let nothing = bench.keys();
     bench.start();
+    bench.wait_until_remembered(0, &nothing);
     bench.is_remembered();
     for _ in 0..3 {
         for _ in 0..6 {
@@ -118,7 +120,7 @@ struct Rule {
 struct Told {
     ended: bool,
     rule: usize,
-    /// The words that it has read.
+    /// The files that it has read, and the words in them.
     read: String,
 }
 
@@ -162,7 +164,7 @@ impl Bench {
                 loses: dice.percent(45),
                 cache: !dice.percent(25),
                 after: None,
-                sleeps: *dice.one(&["0", "0", "0.01", "0.03"]),
+                sleeps: dice.one::<&str>(&["0", "0", "0.01", "0.03"]),
             })
             .collect();
         for (place, &number) in order.iter().enumerate() {
@@ -349,24 +351,32 @@ impl Bench {
                 .sources
                 .iter()
                 .filter(|(path, _)| path.starts_with(&own));
-            let mut read: Vec<&str> = own.map(|(_, text)| text.as_str()).collect();
-            let taken: Option<Vec<&(String, String)>> =
-                rule.takes.iter().map(|other| made.get(other)).collect();
-            // Whatever one takes from could not be made.
-            let Some(taken) = taken else { continue };
-            read.extend(taken.iter().map(|(_, left)| left.as_str()));
-            let read: Vec<&str> = read.iter().flat_map(|text| text.split(' ')).collect();
-            let read: Vec<&str> = read.into_iter().filter(|word| !word.is_empty()).collect();
-            if read.contains(&"broken") {
+            let own = own.map(|(path, text)| (path.as_str(), text.as_str()));
+            let taken = rule.takes.iter().map(|other| {
+                let (_, left) = made.get(other)?;
+                Some((self.rules[*other].output.as_deref()?, left.as_str()))
+            });
+            // Of what could not be made nothing can be.
+            let Some(taken) = taken.collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let files: Vec<(&str, &str)> = own.chain(taken).collect();
+            let read: String = files
+                .iter()
+                .map(|(path, text)| format!("[{path} {text}]"))
+                .collect();
+            let words = files.iter().flat_map(|(_, text)| text.split(' '));
+            let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+            if words.contains(&"broken") {
                 continue;
             }
             let mut left: Vec<&str> = Vec::new();
-            for word in &read {
-                if !rule.loses || (word.starts_with('k') && !left.contains(word)) {
+            for word in words {
+                if !rule.loses || (word.starts_with('k') && !left.contains(&word)) {
                     left.push(word);
                 }
             }
-            made.insert(number, (read.join(" "), left.join(" ")));
+            made.insert(number, (read, left.join(" ")));
         }
         made.remove(&wanted)
     }
@@ -672,12 +682,12 @@ fn script(rule: &Rule, taken: &[&str]) -> String {
     );
     // A file may go while this reads: that is told in time.
     format!(
-        "all=\nfor file in src/{name}/[a-c] {}; do\n\
+        "all= seen=\nfor file in src/{name}/[a-c] {}; do\n\
          [ -e $file ] || continue\nline=; {{ read -r line < $file; }} 2>/dev/null || :\n\
-         all=\"$all${{all:+${{line:+ }}}}$line\"\ndone\n\
-         echo \"begin {name} $all\" >> {RUNS}\n\
+         all=\"$all${{all:+${{line:+ }}}}$line\" seen=\"$seen[$file $line]\"\ndone\n\
+         echo \"begin {name} $seen\" >> {RUNS}\n\
          case \" $all \" in *' broken '*) exit 1 ;; esac\n\
-         {keep}\n{write}echo \"end {name} $all\" >> {RUNS}\n",
+         {keep}\n{write}echo \"end {name} $seen\" >> {RUNS}\n",
         taken.join(" ")
     )
 }
