@@ -18,7 +18,6 @@ mod editor_problems;
 mod editors;
 mod edits;
 mod faults;
-mod graphs;
 mod guardian;
 mod hand_over;
 mod hand_over_faults;
