@@ -53,11 +53,11 @@ impl Bench {
              sleep 0.02\n\
              echo end >> $to\n",
         );
-        // To be asked what a server was started with, also where it did not stay.
+        // To be asked what a server was started with, also where it did not stay. In one write: it may be killed.
         project.write(
             "serve.sh",
             &format!(
-                "cp {artefact} .devwatch/this; (tr '\\n' ' ' < .devwatch/this; echo) >> {SERVED}; exec {}\n",
+                "cp {artefact} .devwatch/this; printf '%s\\n' \"$(tr '\\n' ' ' < .devwatch/this)\" >> {SERVED}; exec {}\n",
                 project.child_line(&["listen", "fd", "serve-file", ".devwatch/this"])
             ),
         );
