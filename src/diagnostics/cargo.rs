@@ -3,28 +3,15 @@
 use serde_json::Value;
 
 use super::{
-    Found, From, LONGEST_PATH, LONGEST_RENDERED, Line, Parser, Severity, Sink, clipped, gnu, place,
+    Found, From, LONGEST_PATH, LONGEST_RENDERED, OneLine, Severity, Sink, clipped, gnu, place,
 };
 
 /// The short form, `src/main.rs:4:20: error[E0425]: message`.
 pub(super) struct Short;
 
-impl Parser for Short {
-    fn line(&mut self, line: &str, sink: &mut dyn Sink) -> Line {
-        let found = place::colon(line).and_then(|place| gnu::found(&place, "cargo"));
-        match found {
-            Some(found) => {
-                sink.add(found);
-                Line::Taken
-            }
-            None => Line::Passed,
-        }
-    }
-
-    fn close(&mut self, _: &mut dyn Sink) {}
-
-    fn held(&self) -> usize {
-        0
+impl OneLine for Short {
+    fn read(&self, line: &str, _: &mut dyn Sink) -> Option<Found> {
+        place::colon(line).and_then(|place| gnu::found(&place, "cargo"))
     }
 }
 

@@ -2,36 +2,22 @@
 //! linkers, make.
 
 use super::place::{self, Place};
-use super::{Found, Line, Parser, Severity, Sink};
+use super::{Found, OneLine, Severity, Sink};
 
 pub(super) struct Gnu {
     /// The command is known to print so; else only its lines speak for it.
     pub(super) sure: bool,
 }
 
-impl Parser for Gnu {
-    fn line(&mut self, line: &str, sink: &mut dyn Sink) -> Line {
-        let Some(place) = place::colon(line) else {
-            return Line::Passed;
-        };
+impl OneLine for Gnu {
+    fn read(&self, line: &str, _: &mut dyn Sink) -> Option<Found> {
+        let place = place::colon(line)?;
         // rustc's short form, in the output of a script that calls cargo.
         let tool = match place.path.ends_with(".rs") {
             true => "cargo",
             false => "gnu",
         };
-        match found(&place, tool).or_else(|| self.doubtful(&place)) {
-            Some(found) => {
-                sink.add(found);
-                Line::Taken
-            }
-            None => Line::Passed,
-        }
-    }
-
-    fn close(&mut self, _: &mut dyn Sink) {}
-
-    fn held(&self) -> usize {
-        0
+        found(&place, tool).or_else(|| self.doubtful(&place))
     }
 }
 

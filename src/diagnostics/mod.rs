@@ -328,6 +328,30 @@ trait Parser: Send {
     fn held(&self) -> usize;
 }
 
+/// A parser to which a line is a problem of its own or none: nothing is ever open, and nothing kept.
+trait OneLine: Send {
+    /// What the line tells.
+    fn read(&self, line: &str, sink: &mut dyn Sink) -> Option<Found>;
+}
+
+impl<T: OneLine> Parser for T {
+    fn line(&mut self, line: &str, sink: &mut dyn Sink) -> Line {
+        match self.read(line, sink) {
+            Some(found) => {
+                sink.add(found);
+                Line::Taken
+            }
+            None => Line::Passed,
+        }
+    }
+
+    fn close(&mut self, _: &mut dyn Sink) {}
+
+    fn held(&self) -> usize {
+        0
+    }
+}
+
 /// Takes what parsers find.
 trait Sink {
     /// Takes a problem. Whether it is new.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use regex::Regex;
 
 use super::place::{from_url, number};
-use super::{Found, From, LONGEST_PATH, Line, Parser, Severity, Sink, clipped};
+use super::{Found, From, LONGEST_PATH, OneLine, Severity, Sink, clipped};
 
 /// One `[[problem]]`.
 #[derive(Clone, Debug)]
@@ -140,21 +140,8 @@ impl std::error::Error for BadPattern {}
 /// The patterns that one rule reads with, the first match wins.
 pub(super) struct Own(pub(super) Vec<Pattern>);
 
-impl Parser for Own {
-    fn line(&mut self, line: &str, sink: &mut dyn Sink) -> Line {
-        let found = self.0.iter().find_map(|pattern| pattern.find(line, sink));
-        match found {
-            Some(found) => {
-                sink.add(found);
-                Line::Taken
-            }
-            None => Line::Passed,
-        }
-    }
-
-    fn close(&mut self, _: &mut dyn Sink) {}
-
-    fn held(&self) -> usize {
-        0
+impl OneLine for Own {
+    fn read(&self, line: &str, sink: &mut dyn Sink) -> Option<Found> {
+        self.0.iter().find_map(|pattern| pattern.find(line, sink))
     }
 }
