@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use ignore::WalkBuilder;
 use xxhash_rust::xxh3::Xxh3;
@@ -17,9 +18,9 @@ use crate::supervisor::event::{Digest, Produced};
 use crate::supervisor::plan::RuleId;
 use crate::watch::fingerprint::{self, Fingerprint};
 
-/// The outputs of one rule as they were found.
+/// The outputs of one rule as they were found. Handed to threads and kept side by side, so a copy costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written(BTreeMap<PathBuf, Output>);
+pub struct Written(Arc<BTreeMap<PathBuf, Output>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Output {
@@ -131,7 +132,7 @@ pub fn look(config: &Config, rule: RuleId, trusted: Option<&Written>) -> Written
             }
         }
     }
-    Written(found)
+    Written(Arc::new(found))
 }
 
 /// The paths below which the patterns can match: a pattern without wildcards is one itself.

@@ -594,8 +594,8 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
 
     /// Sends a cookie on its way, if there is a folder for it and every lane tells of that.
     ///
-    /// The folder is watched for as long as somebody waits, because devwatch itself writes into it at every build, and each
-    /// write would wake up the threads of all lanes.
+    /// The folder is watched for as long as somebody waits: then it does not matter if it is removed and made again
+    /// meanwhile.
     fn bake(&self) -> Option<Cookie> {
         let folder = self.cookies.as_deref()?;
         let queues = self.tree.hear(folder)?;

@@ -63,7 +63,7 @@ fn a_rule_that_changes_its_own_input_is_stopped_and_told_what_to_write() {
 fn a_rule_that_cancels_itself_is_let_run_to_its_end_and_then_stopped() {
     let project = Project::new();
     project.write("src/a.txt", "one\n");
-    // The change is told while the rule still waits for the file.
+    // The change is told while the rule still runs.
     let run =
         "date +%s%N > src/stamp; for i in 1 2 3 4 5; do sleep 0.1; done; cat src/a.txt > built.txt";
     config(&project, run);
