@@ -42,6 +42,7 @@ pub mod process;
 pub mod readers;
 pub mod restart;
 pub mod rules;
+pub mod screen;
 pub mod servers;
 pub mod signals;
 pub mod state;

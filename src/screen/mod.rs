@@ -1,0 +1,1 @@
+//! 6 SHOW. The screen on a terminal.
