@@ -478,6 +478,9 @@ impl Performer {
             Report::Begin { .. }
             | Report::End { .. }
             | Report::Stale { .. }
+            | Report::Paused
+            | Report::Resumed { .. }
+            | Report::Stopped { .. }
             | Report::Interim(_)
             | Report::Draining { .. }
             | Report::TookOver { .. }

@@ -171,6 +171,8 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
             outcome,
             restored,
             took,
+            built: _,
+            waited: _,
         } => {
             let mut lines = problem_lines(names.problems);
             let end = end(outcome, *took, names);
@@ -185,6 +187,31 @@ pub fn lines(report: &Report, names: &Names<'_>) -> Vec<String> {
                 "note: gen {generation} still serves, STALE since {}",
                 (names.clock)(*since)
             )]
+        }
+        Report::Paused => {
+            vec![
+                "note: paused; changes wait until resumed, or until a build is asked for"
+                    .to_owned(),
+            ]
+        }
+        Report::Resumed { files: 0 } => vec!["note: resumed; nothing waits".to_owned()],
+        Report::Resumed { files } => {
+            let noun = if *files == 1 { "file" } else { "files" };
+            vec![format!("note: resumed; {files} changed {noun} waited")]
+        }
+        Report::Stopped {
+            generation,
+            building,
+        } => {
+            let what = generation.map_or_else(
+                || "the server is not started again".to_owned(),
+                |generation| format!("gen {generation} is told to stop"),
+            );
+            let until = match building {
+                true => "it starts when the build succeeds",
+                false => "it stays down until something changes or a build is asked for",
+            };
+            vec![format!("note: {what}; {until}")]
         }
         Report::Down {
             generation,
@@ -540,6 +567,8 @@ mod tests {
             outcome,
             restored: BTreeSet::new(),
             took: Duration::from_millis(1312),
+            built: Some(Duration::from_millis(900)),
+            waited: Duration::from_millis(1400),
         }
     }
 
@@ -696,6 +725,8 @@ mod tests {
                 },
                 restored: [0, 1].map(RuleId).into(),
                 took: Duration::from_millis(3),
+                built: Some(Duration::from_millis(2)),
+                waited: Duration::from_millis(40),
             },
             expect![[r#"build 42 end unchanged 3ms gen=17 cached=build,"the assets""#]],
         );
@@ -804,6 +835,32 @@ mod tests {
             expect![[r#"
             gen 17 exited exit=0 after=2m05s
             note: waiting for a change"#]],
+        );
+        let stopped = |generation: Option<u64>, building| Report::Stopped {
+            generation: generation.map(GenerationId),
+            building,
+        };
+        check(
+            Report::Paused,
+            expect!["note: paused; changes wait until resumed, or until a build is asked for"],
+        );
+        check(
+            Report::Resumed { files: 0 },
+            expect!["note: resumed; nothing waits"],
+        );
+        check(
+            Report::Resumed { files: 2 },
+            expect!["note: resumed; 2 changed files waited"],
+        );
+        check(
+            stopped(Some(17), false),
+            expect![
+                "note: gen 17 is told to stop; it stays down until something changes or a build is asked for"
+            ],
+        );
+        check(
+            stopped(None, true),
+            expect!["note: the server is not started again; it starts when the build succeeds"],
         );
         let who = Who::Server(GenerationId(12));
         check(

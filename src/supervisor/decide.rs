@@ -318,6 +318,7 @@ impl Supervisor {
             failed: None,
             nominal: nominal.max(plan.then),
             built: false,
+            built_at: None,
         });
     }
 
@@ -335,6 +336,7 @@ impl Supervisor {
             |cycle: &&mut Cycle| !cycle.built && cycle.todo.is_empty() && cycle.running.is_empty();
         if let Some(cycle) = self.cycle.as_mut().filter(over) {
             cycle.built = true;
+            cycle.built_at.get_or_insert(now);
             if !self.conclude(now) {
                 self.cycle.as_mut().expect("it goes on").built = false;
             }

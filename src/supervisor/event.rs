@@ -99,6 +99,12 @@ pub enum Request {
     Build,
     /// Start the server afresh without a build.
     Restart,
+    /// Stop the server. It stays down until something changes or somebody asks; rules that run go on.
+    Stop,
+    /// Let changes wait from here on. Without effect while they do already.
+    Pause,
+    /// Take up what has waited, as one change. Without effect where nothing was to wait.
+    Resume,
     /// End. The exit code is what a graceful end reports. A second request to quit kills at once.
     Quit {
         /// 0 after `q` and Ctrl-C, 128+n after another signal n.
@@ -406,13 +412,32 @@ pub enum Report {
         restored: BTreeSet<RuleId>,
         /// From begin to end.
         took: Duration,
+        /// From begin until its last rule was done; none if it never came to that.
+        built: Option<Duration>,
+        /// From the first change that it takes up, or what else caused it, to its end.
+        waited: Duration,
     },
-    /// What serves is not what is on disk: after a failed build, once.
+    /// What serves is not what is on disk: after a failed build, and where a change waits; once for each.
     Stale {
         /// What serves.
         generation: GenerationId,
         /// When the first change came that it lacks.
         since: Instant,
+    },
+    /// Changes wait from here on.
+    Paused,
+    /// Changes wait no more.
+    Resumed {
+        /// How many files have changed meanwhile and were not taken up by a request.
+        files: usize,
+    },
+    /// Somebody asked for the server to be stopped.
+    Stopped {
+        /// What is being stopped; none if it was down, and would have been started again by itself.
+        generation: Option<GenerationId>,
+        /// Rules still run, and start it when they succeed. Otherwise it stays down until something changes or
+        /// somebody asks.
+        building: bool,
     },
     /// A server ended outside a cycle, or one whose cycle had been superseded.
     Down {

@@ -28,6 +28,7 @@ mod tests;
 pub mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use event::{Digests, Effect, Event, Outcome, Policy, Report, RestartKind, Target, Who};
@@ -35,8 +36,8 @@ use generation::JobId;
 use limits::{CANCEL_GRACE, STABLE_AFTER, STOP_GRACE};
 use plan::{Plan, RuleId, Then};
 use state::{
-    Arriving, Crashes, Cycle, Fallen, Going, Leaving, Looking, Next, Outputs, Pending, Quit,
-    Reconfigure, Running, Server, Stage, Starting,
+    Arriving, Crashes, Cycle, Fallen, Going, Leaving, Looking, Next, Outputs, Paused, Pending,
+    Quit, Reconfigure, Running, Server, Stage, Starting,
 };
 
 /// What is happening, what is owed, and what serves.
@@ -47,6 +48,8 @@ pub struct Supervisor {
     reconfigure: Option<Reconfigure>,
     /// Seen, not yet taken up.
     pending: Option<Pending>,
+    /// Somebody wants changes to wait, and these do. Requests and restarts after a crash do not.
+    paused: Option<Paused>,
     /// Left undone by failed attempts: joins the next plan, triggers nothing by itself.
     owed: Plan,
     /// The attempt under way: exactly one begin line without an end line.
@@ -90,6 +93,7 @@ impl Supervisor {
             policy,
             reconfigure: None,
             pending: None,
+            paused: None,
             owed: Plan::default(),
             cycle: None,
             cycles: 0,
@@ -141,29 +145,48 @@ impl Supervisor {
             .min()
     }
 
+    /// Whether changes wait until somebody resumes or asks.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// The files that have changed since devwatch was paused, or since somebody asked while it was, and wait.
+    pub fn waiting_files(&self) -> Option<&BTreeSet<PathBuf>> {
+        self.paused.as_ref()?.files()
+    }
+
     // --- the ways out ---
 
     fn end(&mut self, now: Instant, outcome: Outcome) {
         let cycle = self.cycle.take().expect("only a cycle ends");
-        if matches!(
-            outcome,
-            Outcome::Serving(_) | Outcome::Unchanged { .. } | Outcome::Ok { .. }
-        ) {
-            self.stale_since = self.pending.as_ref().map(|pending| pending.since);
+        let succeeded = match outcome {
+            Outcome::Serving(_) | Outcome::Unchanged { .. } | Outcome::Ok { .. } => true,
+            Outcome::Failed { .. } | Outcome::Crashed { .. } | Outcome::Superseded => false,
+        };
+        let waits = self.paused.as_ref().and_then(|paused| paused.stale_since);
+        let waits = waits.filter(|_| succeeded);
+        if succeeded {
+            let pending = self.pending.as_ref().map(|pending| pending.since);
+            self.stale_since = pending.into_iter().chain(waits).min();
         }
-        let took = now.saturating_duration_since(cycle.begun_at);
         self.report(Report::End {
             build: cycle.number,
             outcome,
             restored: cycle.restored,
-            took,
+            took: now.saturating_duration_since(cycle.begun_at),
+            built: cycle
+                .built_at
+                .map(|at| at.saturating_duration_since(cycle.begun_at)),
+            waited: now.saturating_duration_since(cycle.since),
         });
-        self.say_withheld();
+        // After any other end something else says of what waits that it is lacking, or will.
+        let lacked = self.withheld_since.into_iter().chain(waits).min();
+        self.say_lacking(lacked);
     }
 
-    /// What serves lacks a change that nothing will be built for.
-    fn say_withheld(&mut self) {
-        if let (Some(since), Some(server)) = (self.withheld_since, &self.serving) {
+    /// What serves lacks a change, that of `since`, for which nothing is being built.
+    fn say_lacking(&mut self, since: Option<Instant>) {
+        if let (Some(since), Some(server)) = (since, &self.serving) {
             let generation = server.generation;
             let since = *self.stale_since.get_or_insert(since);
             self.report(Report::Stale { generation, since });

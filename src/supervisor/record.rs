@@ -12,8 +12,8 @@ use super::generation::{GenerationId, JobId};
 use super::limits::{KILL_WAIT, STABLE_AFTER, STOP_GRACE};
 use super::plan::{Plan, RuleId, Then};
 use super::state::{
-    Arriving, Crashes, Cycle, Doubt, Failed, Fallen, Going, Leaving, Looking, Next, Pending, Quit,
-    Reconfigure, Running, Server, Stage, store,
+    Arriving, Crashes, Cycle, Doubt, Failed, Fallen, Going, Leaving, Looking, Next, Paused,
+    Pending, Quit, Reconfigure, Running, Server, Stage, store,
 };
 
 impl Supervisor {
@@ -21,11 +21,9 @@ impl Supervisor {
         match event {
             Event::Began => self.demand(self.every_rule(), Cause::Start, now),
             Event::Changed { plan, files, since } => {
-                if self.concerns_server(&plan) {
-                    self.stale_since.get_or_insert(since);
-                }
-                self.crashes = Crashes::new();
-                self.demand(plan, Cause::Files(files), since);
+                let concerns_server = self.concerns_server(&plan);
+                let cause = Cause::Files(files);
+                self.changed(Pending { plan, cause, since }, concerns_server);
             }
             Event::Withheld { plan, since } => {
                 if self.concerns_server(&plan) {
@@ -33,7 +31,7 @@ impl Supervisor {
                 }
                 self.owed.join(plan);
                 if self.cycle.is_none() {
-                    self.say_withheld();
+                    self.say_lacking(self.withheld_since);
                 }
             }
             Event::Configured {
@@ -42,18 +40,22 @@ impl Supervisor {
                 file,
                 since,
             } => {
-                let server_changed = server_changed
-                    || self
-                        .reconfigure
-                        .as_ref()
-                        .is_some_and(|earlier| earlier.server_changed);
-                self.reconfigure = Some(Reconfigure {
+                let slot = match &mut self.paused {
+                    // Before a config is in force no other one may wait: one of them at a time is put in force.
+                    Some(paused) if self.reconfigure.is_none() => &mut paused.reconfigure,
+                    Some(_) | None => &mut self.reconfigure,
+                };
+                let earlier = slot.as_ref().is_some_and(|earlier| earlier.server_changed);
+                let change = Pending {
+                    plan: Plan::default(),
+                    cause: Cause::Files(BTreeSet::from([file])),
+                    since,
+                };
+                *slot = Some(Reconfigure {
                     policy,
-                    server_changed,
+                    server_changed: server_changed || earlier,
                 });
-                self.stale_since.get_or_insert(since);
-                self.crashes = Crashes::new();
-                self.demand(Plan::default(), Cause::Files(BTreeSet::from([file])), since);
+                self.changed(change, true);
             }
             Event::Spawned(job, pid) => self.spawned(now, job, pid),
             Event::SpawnFailed(job, reason) => self.ended(now, job, None, Some(reason), true),
@@ -81,11 +83,13 @@ impl Supervisor {
             Event::Refused(job, reason) => self.refused(now, job, reason),
             Event::TookOver(job, pid) => self.took_over(now, job, pid),
             Event::Asked(Request::Build) => {
+                self.take_up_waiting();
                 let mut plan = self.every_rule();
                 plan.forced = plan.rules.clone();
                 self.demand(plan, Cause::Request, now);
             }
             Event::Asked(Request::Restart) => {
+                self.take_up_waiting();
                 self.demand(
                     Plan {
                         then: Then::Cold,
@@ -96,19 +100,102 @@ impl Supervisor {
                 );
             }
             Event::Asked(Request::Quit { code }) => self.asked_to_quit(now, code),
+            // Everything has been called off; nothing else is to be asked for.
+            Event::Asked(Request::Stop | Request::Pause | Request::Resume)
+                if self.quit.is_some() => {}
+            Event::Asked(Request::Stop) => self.asked_to_stop(now),
+            Event::Asked(Request::Pause) => {
+                if self.paused.is_none() {
+                    self.paused = Some(Paused::default());
+                    self.report(Report::Paused);
+                }
+            }
+            Event::Asked(Request::Resume) => {
+                if let Some(paused) = &self.paused {
+                    let files = paused.files().map_or(0, BTreeSet::len);
+                    self.report(Report::Resumed { files });
+                    self.take_up_waiting();
+                    self.paused = None;
+                }
+            }
             Event::Elapsed => {}
         }
     }
 
     pub(super) fn demand(&mut self, plan: Plan, cause: Cause, since: Instant) {
-        match &mut self.pending {
-            Some(pending) => {
-                pending.plan.join(plan);
-                pending.cause.join(cause);
-                pending.since = pending.since.min(since);
-            }
-            None => self.pending = Some(Pending { plan, cause, since }),
+        Pending { plan, cause, since }.join(&mut self.pending);
+    }
+
+    /// A change begins a cycle. While devwatch is paused it waits, unless it comes on top of a new config that is
+    /// being put in force: what that was taken up for begins a cycle of every rule anyway, by their new numbers.
+    fn changed(&mut self, change: Pending, concerns_server: bool) {
+        let since = change.since;
+        if concerns_server {
+            self.stale_since.get_or_insert(since);
         }
+        let Some(paused) = self.paused.as_mut().filter(|_| self.reconfigure.is_none()) else {
+            self.crashes = Crashes::new();
+            change.join(&mut self.pending);
+            return;
+        };
+        change.join(&mut paused.waiting);
+        if concerns_server && paused.stale_since.is_none() {
+            paused.stale_since = Some(since);
+            if self.cycle.is_none() {
+                self.say_lacking(Some(since));
+            }
+        }
+    }
+
+    /// Whatever has waited while devwatch was paused waits no more. What comes from here on does, if it still is.
+    fn take_up_waiting(&mut self) {
+        let Some(paused) = &mut self.paused else {
+            return;
+        };
+        let Paused {
+            waiting,
+            reconfigure,
+            stale_since: _,
+        } = std::mem::take(paused);
+        if let Some(waiting) = waiting {
+            self.crashes = Crashes::new();
+            waiting.join(&mut self.pending);
+        }
+        if reconfigure.is_some() {
+            self.reconfigure = reconfigure;
+        }
+    }
+
+    /// Stops the server, or what is on its way to be it. Rules that are still to be done go on.
+    fn asked_to_stop(&mut self, now: Instant) {
+        let next = self.next.as_ref().and_then(Next::server);
+        let running = self.serving.as_ref().or(next);
+        let drains = |leaving: &Leaving| match leaving.who {
+            Who::Server(generation) => (leaving.stage == Going::Draining).then_some(generation),
+            Who::Rule(_) => None,
+        };
+        let generation = running
+            .map(|server| server.generation)
+            .or_else(|| self.leaving.iter().find_map(drains));
+        let is_done = |cycle: &Cycle| cycle.todo.is_empty() && cycle.running.is_empty();
+        let is_done = self.cycle.as_ref().is_some_and(is_done);
+        let would_start = self.next.is_some() || is_done || self.crashes.retry_at.is_some();
+        if generation.is_none() && !would_start {
+            return;
+        }
+        self.crashes.retry_at = None;
+        self.fallen = None;
+        self.stop_next(now);
+        self.stop_serving(now);
+        self.end_drains(now);
+        if is_done {
+            self.end(now, Outcome::Superseded);
+        }
+        let building = self.cycle.is_some();
+        self.report(Report::Stopped {
+            generation,
+            building,
+        });
     }
 
     /// A job's main process ended, or never began. `gone`: nothing of its tree is left either.

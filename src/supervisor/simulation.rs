@@ -1,5 +1,5 @@
 //! Random worlds on virtual time: saves, crashes, hangs, stubborn children, late, doubled and lost reports,
-//! config edits, a quit at any moment. After every step the promises are held against what the world knows
+//! config edits, pauses, the server stopped on request, a quit at any moment. After every step the promises are held against what the world knows
 //! and the supervisor does not: which processes live, what they were started from, what is on disk.
 //!
 //! `DEVWATCH_SESSIONS=1000000 cargo test --release --lib simulation` runs more; `DEVWATCH_SEED=n` runs one
@@ -115,6 +115,8 @@ struct Disk {
     contents: Vec<Content>,
     /// The source version of which the supervisor has been told.
     told: u64,
+    /// The one up to which it does not wait until devwatch is resumed.
+    taken: u64,
     /// What its output was made from; none: half-written.
     output: Option<u64>,
     /// What it last succeeded with, and is remembered for.
@@ -139,6 +141,7 @@ impl Disk {
             source: 0,
             contents: vec![Content { number, broken }],
             told: 0,
+            taken: 0,
             output: up_to_date.then_some(0),
             success: up_to_date.then_some(0),
             kept: BTreeMap::new(),
@@ -171,6 +174,16 @@ impl Disk {
     }
 }
 
+/// What waits while devwatch is paused.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    files: BTreeSet<PathBuf>,
+    /// What serves lacks something of it.
+    concerns_server: bool,
+    cold: bool,
+    configured: bool,
+}
+
 struct World {
     dice: Dice,
     origin: Instant,
@@ -187,6 +200,15 @@ struct World {
     /// After this, processes behave and nothing more comes from outside.
     calm: bool,
     cold_owed: bool,
+    paused: bool,
+    /// What has been told while devwatch was paused, and nobody has asked since.
+    waiting: Waiting,
+    /// A config was told of, does not wait, and is not in force.
+    reconfiguring: bool,
+    /// Somebody has had the server stopped, and nothing has happened since that may start it.
+    stopped: bool,
+    /// In this step.
+    asked_to_stop: bool,
     open: Option<u64>,
     /// Rules that failed and have not been run again.
     failing: BTreeSet<RuleId>,
@@ -283,6 +305,11 @@ impl World {
             new_policy: None,
             calm: false,
             cold_owed: false,
+            paused: false,
+            waiting: Waiting::default(),
+            reconfiguring: false,
+            stopped: false,
+            asked_to_stop: false,
             open: None,
             failing: BTreeSet::new(),
             server_stopped: false,
@@ -314,8 +341,20 @@ impl World {
             let event = match (happens, due) {
                 (None, None) if self.calm || self.exited => break,
                 (None, None) => {
+                    self.at_rest_for_now(&supervisor)?;
+                    if self.paused && self.dice.chance(50) {
+                        self.after(
+                            Duration::ZERO,
+                            Happening::Fact(Event::Asked(Request::Resume)),
+                        );
+                        continue;
+                    }
                     // The busy time is over. One more save, seen by everybody, and nothing else goes wrong.
                     self.calm = true;
+                    self.after(
+                        Duration::ZERO,
+                        Happening::Fact(Event::Asked(Request::Resume)),
+                    );
                     self.after(Duration::from_millis(1), Happening::EnvFile);
                     for rule in 0..self.disk.len() {
                         self.after(
@@ -356,6 +395,7 @@ impl World {
             for effect in &effects {
                 self.perform(effect)?;
             }
+            self.says_what_is_lacking(&effects, &supervisor)?;
             self.always(&supervisor)?;
         }
         self.at_rest(&supervisor)
@@ -370,11 +410,14 @@ impl World {
                 self.dice.millis(0, 6_000)
             };
             let rules = self.disk.len() as u64;
-            let happening = match self.dice.below(20) {
+            let happening = match self.dice.below(26) {
                 0 => Happening::Fact(Event::Asked(Request::Build)),
                 1 => Happening::Fact(Event::Asked(Request::Restart)),
                 2 => Happening::EnvFile,
                 3 if self.dice.chance(50) => Happening::Configure,
+                4 | 5 => Happening::Fact(Event::Asked(Request::Pause)),
+                6 => Happening::Fact(Event::Asked(Request::Resume)),
+                7 | 8 => Happening::Fact(Event::Asked(Request::Stop)),
                 _ if rules > 0 => {
                     let rule = RuleId(self.dice.below(rules) as usize);
                     Happening::Save {
@@ -588,6 +631,9 @@ impl World {
                 Ok(())
             }
             Effect::Configure => {
+                if !std::mem::take(&mut self.reconfiguring) {
+                    return Err("a config that waits was put in force".to_owned());
+                }
                 self.failing.clear();
                 self.policy = self
                     .new_policy
@@ -744,6 +790,9 @@ impl World {
         generation: GenerationId,
         last_good: bool,
     ) -> Result<(), String> {
+        if std::mem::take(&mut self.stopped) && self.open.is_none() {
+            return Err(format!("server {job} starts though it was to stay down"));
+        }
         let alone = self.servers_alive().is_empty();
         if alone {
             self.cold_owed = false;
@@ -888,6 +937,9 @@ impl World {
         to: JobId,
         generation: GenerationId,
     ) -> Result<(), String> {
+        if self.stopped {
+            return Err(format!("job {from} is to hand over and was stopped"));
+        }
         let others = self.servers_alive();
         if let Some((other, _)) = others.iter().find(|(other, _)| *other != from) {
             return Err(format!(
@@ -1111,6 +1163,15 @@ impl World {
                 }
                 self.open = Some(*build);
                 self.last_build = *build;
+                if let Cause::Files(files) = cause
+                    && !files.is_disjoint(&self.waiting.files)
+                {
+                    return Err("a change that waits was taken up".to_owned());
+                }
+                if *cause == Cause::Crash && self.stopped {
+                    return Err("a server that was stopped is started by itself".to_owned());
+                }
+                self.stopped = false;
                 if *cause == Cause::Crash {
                     self.crash_begins.push(self.now);
                     let window = self
@@ -1191,6 +1252,7 @@ impl World {
             }
             Report::TookOver { .. } | Report::Overdue { .. } => {}
             Report::Stale { .. } | Report::Killed { .. } => {}
+            Report::Paused | Report::Resumed { .. } | Report::Stopped { .. } => {}
         }
         Ok(())
     }
@@ -1245,7 +1307,8 @@ impl World {
                 continue;
             }
             let disk = &self.disk[rule];
-            let (told, from) = (disk.told, server.started_from[&RuleId(rule)]);
+            // What was told while devwatch was paused may be lacking: that is said in the same breath.
+            let (told, from) = (disk.taken, server.started_from[&RuleId(rule)]);
             // What came out the same is as good as a new one, and so is what was made of more than was told.
             let same = (told..=disk.source).any(|version| {
                 if policy.runs && policy.outputs {
@@ -1276,6 +1339,15 @@ impl World {
         effects: &[Effect],
         supervisor: &Supervisor,
     ) -> Result<(), String> {
+        let held = self.reconfiguring || self.quitting_since.is_some();
+        let waits = self.paused && !held;
+        let mut begun = None;
+        for effect in effects {
+            if let Effect::Report(Report::Begin { cause, .. }) = effect {
+                begun = Some(cause);
+            }
+        }
+        self.asked_to_stop = matches!(event, Event::Asked(Request::Stop));
         match event {
             Event::Changed { plan, files, .. } => {
                 for rule in &plan.rules {
@@ -1283,21 +1355,39 @@ impl World {
                         .iter()
                         .filter_map(|f| f.extension()?.to_str()?.parse::<u64>().ok())
                         .max();
-                    self.disk[rule.0].told = self.disk[rule.0].told.max(version.unwrap_or(0));
+                    let disk = &mut self.disk[rule.0];
+                    disk.told = disk.told.max(version.unwrap_or(0));
+                    if !waits {
+                        disk.taken = disk.told;
+                    }
                 }
-                self.cold_owed |= plan.then == Then::Cold && supervisor.serving.is_some();
-                let begun = effects
-                    .iter()
-                    .any(|effect| matches!(effect, Effect::Report(Report::Begin { .. })));
-                let held = supervisor.reconfigure.is_some() || self.quitting_since.is_some();
-                if !begun && !held {
+                let cold = plan.then == Then::Cold;
+                if waits {
+                    self.waiting.files.extend(files.clone());
+                    self.waiting.concerns_server |= self.concerns_server(plan);
+                    self.waiting.cold |= cold;
+                    return untouched(effects);
+                }
+                self.cold_owed |= cold && supervisor.serving.is_some();
+                if begun.is_none() && !held {
                     return Err("a save was not taken up at once (6, 11)".to_owned());
                 }
             }
+            Event::Configured { file, .. } => {
+                if waits {
+                    self.waiting.files.insert(file.clone());
+                    self.waiting.concerns_server = true;
+                    self.waiting.configured = true;
+                    return untouched(effects);
+                }
+                self.reconfiguring = true;
+                // Something has changed; its cycle begins when nothing of the old config runs.
+                self.stopped = false;
+            }
             Event::Withheld { .. } => {
-                let begun =
-                    |effect: &Effect| matches!(effect, Effect::Report(Report::Begin { .. }));
-                if supervisor.pending.is_none() && effects.iter().any(begun) {
+                // A restart after a crash may be due in the same moment.
+                let begun = begun.is_some_and(|cause| *cause != Cause::Crash);
+                if supervisor.pending.is_none() && begun {
                     return Err("what was withheld began a cycle".to_owned());
                 }
             }
@@ -1305,9 +1395,31 @@ impl World {
                 self.escalated |= self.quitting_since.is_some();
                 self.quitting_since.get_or_insert(self.now);
             }
-            Event::Asked(Request::Build | Request::Restart)
-            | Event::Began
-            | Event::Configured { .. }
+            Event::Asked(request @ (Request::Build | Request::Restart | Request::Resume)) => {
+                let resumed = *request == Request::Resume;
+                if waits {
+                    let waited = std::mem::take(&mut self.waiting);
+                    for disk in &mut self.disk {
+                        disk.taken = disk.told;
+                    }
+                    self.cold_owed |= waited.cold && supervisor.serving.is_some();
+                    self.reconfiguring |= waited.configured;
+                    let mut unnamed = waited.files;
+                    if let Some(Cause::Files(files)) = begun {
+                        unnamed.retain(|file| !files.contains(file));
+                    }
+                    if !unnamed.is_empty() && !waited.configured {
+                        return Err("what waited was not taken up as one".to_owned());
+                    }
+                }
+                self.paused &= !resumed || self.quitting_since.is_some();
+                if !resumed && begun.is_none() && !held && !self.reconfiguring {
+                    return Err("a request was not taken up at once".to_owned());
+                }
+            }
+            Event::Asked(Request::Pause) => self.paused |= self.quitting_since.is_none(),
+            Event::Asked(Request::Stop) => self.stopped |= self.quitting_since.is_none(),
+            Event::Began
             | Event::Spawned(..)
             | Event::SpawnFailed(..)
             | Event::Exited(..)
@@ -1324,6 +1436,41 @@ impl World {
         Ok(())
     }
 
+    /// As the supervisor sees it: a rule with outputs may feed another one.
+    fn concerns_server(&self, plan: &Plan) -> bool {
+        let matters = |rule: &RulePolicy| rule.outputs || rule.then >= Then::Restart;
+        let mut rules = plan.rules.iter();
+        plan.then >= Then::Restart || rules.any(|rule| matters(&self.policy.rules[rule.0]))
+    }
+
+    /// Nothing is called FRESH that lacks a change that waits.
+    fn says_what_is_lacking(
+        &self,
+        effects: &[Effect],
+        supervisor: &Supervisor,
+    ) -> Result<(), String> {
+        if !self.waiting.concerns_server || supervisor.serving.is_none() {
+            return Ok(());
+        }
+        for (place, effect) in effects.iter().enumerate() {
+            let Effect::Report(Report::End { outcome, .. }) = effect else {
+                continue;
+            };
+            let fresh = match outcome {
+                Outcome::Serving(_) | Outcome::Unchanged { .. } | Outcome::Ok { .. } => true,
+                Outcome::Failed { .. } | Outcome::Crashed { .. } | Outcome::Superseded => false,
+            };
+            let next = effects.get(place + 1);
+            if fresh && !matches!(next, Some(Effect::Report(Report::Stale { .. }))) {
+                return Err("what serves lacks a change that waits, and nobody says so".to_owned());
+            }
+        }
+        match supervisor.stale_since {
+            Some(_) => Ok(()),
+            None => Err("what serves lacks a change that waits, and is taken as fresh".to_owned()),
+        }
+    }
+
     /// What holds between any two steps.
     fn always(&mut self, supervisor: &Supervisor) -> Result<(), String> {
         if supervisor.cycle.as_ref().map(|cycle| cycle.number) != self.open {
@@ -1331,6 +1478,7 @@ impl World {
         }
         if std::mem::take(&mut self.server_stopped)
             && !self.failing.is_empty()
+            && !self.asked_to_stop
             && self.quitting_since.is_none()
         {
             return Err("a server was stopped although a build has failed (5)".to_owned());
@@ -1343,10 +1491,44 @@ impl World {
         {
             return Err("quitting takes too long (15)".to_owned());
         }
+        if self.asked_to_stop && !self.reconfiguring {
+            // To be told that its successor accepts is the same signal where devwatch has started that.
+            let hot = self.policy.server.as_ref().and_then(|server| server.hot);
+            let overlaps = hot.is_some_and(|hot| hot.mode == HotMode::Overlap);
+            let told = |p: &Process| p.stopped_at.is_some() || overlaps && p.told_to_go;
+            let goes_on = |p: &Process| !told(p) && p.killed_at.is_none();
+            if let Some((job, _)) = self.servers_alive().iter().find(|(_, p)| goes_on(p)) {
+                return Err(format!("job {job} was not stopped on request"));
+            }
+        }
+        let waiting = supervisor.waiting_files().cloned().unwrap_or_default();
+        let differs = supervisor.is_paused() != self.paused || waiting != self.waiting.files;
+        if differs && self.quitting_since.is_none() {
+            return Err("what waits is not what is said to wait".to_owned());
+        }
         if supervisor.leaving.len() + supervisor.outputs.doubts.len() > 60 {
             return Err("what was told to stop piles up (13)".to_owned());
         }
         Ok(())
+    }
+
+    /// The busy time is over: nothing is left to do, except what is to wait.
+    fn at_rest_for_now(&self, supervisor: &Supervisor) -> Result<(), String> {
+        if supervisor.pending.is_some()
+            || supervisor.cycle.is_some()
+            || supervisor.next.is_some()
+            || supervisor.reconfigure.is_some()
+            || !supervisor.looking.is_empty()
+        {
+            return Err("at rest with something left to do (3)".to_owned());
+        }
+        match &supervisor.serving {
+            Some(server) if self.stopped => {
+                let generation = server.generation;
+                Err(format!("gen {generation} serves and was to stay down"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Everything has come to rest: what is on disk is what serves, or the supervisor says why not.
@@ -1390,6 +1572,23 @@ impl World {
             orders.join(", ")
         );
     }
+}
+
+/// A change that waits begins nothing, and nothing under way is cancelled or superseded by it.
+fn untouched(effects: &[Effect]) -> Result<(), String> {
+    for effect in effects {
+        if let Effect::Report(Report::Begin { cause, .. }) = effect
+            && *cause != Cause::Crash
+        {
+            return Err("a change began a cycle while devwatch was paused".to_owned());
+        }
+        if let Effect::Report(Report::End { outcome, .. }) = effect
+            && *outcome == Outcome::Superseded
+        {
+            return Err("a change superseded a cycle while devwatch was paused".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn random_policy(dice: &mut Dice, named_from: u64) -> Policy {

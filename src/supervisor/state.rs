@@ -22,6 +22,16 @@ pub(super) struct Pending {
     pub(super) since: Instant,
 }
 
+/// What has changed while devwatch was paused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Paused {
+    pub(super) waiting: Option<Pending>,
+    /// A new config is among it.
+    pub(super) reconfigure: Option<Reconfigure>,
+    /// When the first change came that what serves lacks.
+    pub(super) stale_since: Option<Instant>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Reconfigure {
     pub(super) policy: Policy,
@@ -52,6 +62,8 @@ pub(super) struct Cycle {
     pub(super) nominal: Then,
     /// Its rules are done; its end is that of the server in `next`.
     pub(super) built: bool,
+    /// When its rules were done, where they are.
+    pub(super) built_at: Option<Instant>,
 }
 
 /// What a superseded cycle leaves to the next.
@@ -203,6 +215,30 @@ pub(super) struct Crashes {
 pub(super) struct Quit {
     pub(super) code: i32,
     pub(super) done: bool,
+}
+
+impl Pending {
+    /// Makes `slot` hold what either of the two demands.
+    pub(super) fn join(self, slot: &mut Option<Pending>) {
+        match slot {
+            Some(pending) => {
+                pending.plan.join(self.plan);
+                pending.cause.join(self.cause);
+                pending.since = pending.since.min(self.since);
+            }
+            None => *slot = Some(self),
+        }
+    }
+}
+
+impl Paused {
+    /// The files that have changed and wait.
+    pub(super) fn files(&self) -> Option<&BTreeSet<PathBuf>> {
+        match &self.waiting.as_ref()?.cause {
+            Cause::Files(files) => Some(files),
+            Cause::Start | Cause::Request | Cause::Crash => None,
+        }
+    }
 }
 
 impl Next {

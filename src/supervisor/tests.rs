@@ -11,7 +11,7 @@ use expect_test::{Expect, expect};
 
 use super::event::{
     Digest, Effect, Event, Evidence, Exit, HotMode, HotPolicy, Policy, Produced, ReadyPolicy,
-    Request, Reuse, RulePolicy, ServerPolicy,
+    Report, Request, Reuse, RulePolicy, ServerPolicy,
 };
 use super::generation::JobId;
 use super::plan::{Plan, RuleId, Then};
@@ -132,6 +132,15 @@ fn fact(text: &str, now: Instant) -> Event {
         "took-over" => Event::TookOver(job(1), 777),
         "build" => Event::Asked(Request::Build),
         "restart" => Event::Asked(Request::Restart),
+        "stop" => Event::Asked(Request::Stop),
+        "pause" => Event::Asked(Request::Pause),
+        "resume" => Event::Asked(Request::Resume),
+        "configured" => Event::Configured {
+            policy: build_and_serve(),
+            server_changed: false,
+            file: PathBuf::from("devwatch.toml"),
+            since: now,
+        },
         "quit" => Event::Asked(Request::Quit { code: 0 }),
         "elapsed" => Event::Elapsed,
         other => panic!("no fact is called {other}"),
@@ -154,34 +163,36 @@ fn produced(words: &[&str]) -> Produced {
 /// Plays `script`, in a world where no rule can ever do without its command, and shows what was ordered when.
 #[track_caller]
 fn check(policy: Policy, script: &str, expected: Expect) {
-    play(policy, script, expected, |supervisor, now, event| {
-        let mut effects = supervisor.step(now, event);
-        while let Some(place) = effects
-            .iter()
-            .position(|effect| matches!(effect, Effect::Reuse { .. }))
-        {
-            let Effect::Reuse { job, .. } = effects.remove(place) else {
-                unreachable!("just found")
-            };
-            effects.extend(supervisor.step(now, Event::Reused(job, Reuse::Nothing)));
-        }
-        effects
-    });
+    expected.assert_eq(&shown(policy, script, without_reuse));
 }
 
 /// Plays `script` and shows what was ordered when.
 #[track_caller]
 fn check_reuse(policy: Policy, script: &str, expected: Expect) {
-    play(policy, script, expected, Supervisor::step);
+    expected.assert_eq(&shown(policy, script, Supervisor::step));
 }
 
-#[track_caller]
-fn play(
+/// A step, where no rule can ever do without its command.
+fn without_reuse(supervisor: &mut Supervisor, now: Instant, event: Event) -> Vec<Effect> {
+    let mut effects = supervisor.step(now, event);
+    while let Some(place) = effects
+        .iter()
+        .position(|effect| matches!(effect, Effect::Reuse { .. }))
+    {
+        let Effect::Reuse { job, .. } = effects.remove(place) else {
+            unreachable!("just found")
+        };
+        effects.extend(supervisor.step(now, Event::Reused(job, Reuse::Nothing)));
+    }
+    effects
+}
+
+/// What was ordered when.
+fn shown(
     policy: Policy,
     script: &str,
-    expected: Expect,
     step: impl Fn(&mut Supervisor, Instant, Event) -> Vec<Effect>,
-) {
+) -> String {
     let origin = origin();
     let mut supervisor = Supervisor::new(policy);
     let mut shown = String::new();
@@ -206,7 +217,7 @@ fn play(
         let effects = step(&mut supervisor, origin + at, fact);
         show(at, text.trim(), effects);
     }
-    expected.assert_eq(&shown);
+    shown
 }
 
 /// The lines that bring `build_and_serve` into service.
@@ -1800,6 +1811,462 @@ fn a_crash_after_a_failed_hand_over_starts_what_had_worked() {
         9.1  spawned 5                ->
         9.2  ready 5                  -> [end 3 crashed gen 1 SIGSEGV serving 3 until a change], [stale gen 3]
     "#]],
+    );
+}
+
+/// Plays `script` after [`SERVING`] and shows what was ordered from then on.
+#[track_caller]
+fn check_serving(policy: Policy, script: &str, expected: Expect) {
+    let shown = shown(policy, &format!("{SERVING}{script}"), without_reuse);
+    let known = SERVING.trim().lines().count();
+    let rest: String = shown.split_inclusive('\n').skip(known).collect();
+    expected.assert_eq(&rest);
+}
+
+#[test]
+fn while_paused_changes_wait_and_are_taken_up_as_one() {
+    check_serving(
+        build_and_serve(),
+        "
+        1.0 pause
+        1.1 pause
+        1.5 changed 0 - a.go
+        1.6 changed 0 - b.go
+        1.7 changed - cold .env
+        5.0 resume
+        5.4 exited 3 0
+        5.4 produced 3 7
+        5.5 gone 2
+        5.6 ready 4
+        6.0 resume",
+        expect![[r#"
+            1    pause                    -> [paused]
+            1.1  pause                    ->
+            1.5  changed 0 - a.go         -> [stale gen 1]
+            1.6  changed 0 - b.go         ->
+            1.7  changed - cold .env      ->
+            2.6                           -> keep 2
+            5    resume                   -> [resumed 3 files], [begin 2 .env+a.go+b.go], run 3 rule 0
+            5.4  exited 3 0               -> inspect 3
+            5.4  produced 3 7             -> stop 2
+            5.5  gone 2                   -> start 4 gen 2
+            5.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
+            6    resume                   ->
+        "#]],
+    );
+}
+
+#[test]
+fn a_cycle_under_way_goes_on_while_paused_and_what_it_lacks_is_said() {
+    check_serving(
+        build_and_serve(),
+        "
+        1.0 changed 0 - a.go
+        1.1 pause
+        1.2 changed 0 - b.go
+        1.4 exited 3 0
+        1.4 produced 3 8
+        1.5 gone 2
+        1.6 ready 4
+        5.0 resume
+        5.4 exited 5 0
+        5.4 produced 5 8",
+        expect![[r#"
+            1    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            1.1  pause                    -> [paused]
+            1.2  changed 0 - b.go         ->
+            1.4  exited 3 0               -> inspect 3
+            1.4  produced 3 8             -> keep 2, stop 2
+            1.5  gone 2                   -> start 4 gen 2
+            1.6  ready 4                  -> [end 2 serving gen 2 hold Proven], [stale gen 2]
+            3.6                           -> keep 4
+            5    resume                   -> [resumed 1 files], [begin 3 b.go], run 5 rule 0
+            5.4  exited 5 0               -> inspect 5
+            5.4  produced 5 8             -> [end 3 unchanged gen 2]
+        "#]],
+    );
+}
+
+#[test]
+fn a_request_while_paused_takes_up_what_waits_and_what_comes_then_waits_again() {
+    check_serving(
+        build_and_serve(),
+        "
+        1.0 pause
+        1.5 changed 0 - a.go
+        2.0 restart
+        2.4 exited 3 0
+        2.4 produced 3 8
+        2.5 gone 2
+        2.6 ready 4
+        3.0 changed 0 - b.go
+        4.0 build
+        4.4 exited 5 0
+        4.4 produced 5 8
+        5.0 resume",
+        expect![[r#"
+            1    pause                    -> [paused]
+            1.5  changed 0 - a.go         -> [stale gen 1]
+            2    restart                  -> [begin 2 a.go], run 3 rule 0
+            2.4  exited 3 0               -> inspect 3
+            2.4  produced 3 8             -> keep 2, stop 2
+            2.5  gone 2                   -> start 4 gen 2
+            2.6  ready 4                  -> [end 2 serving gen 2 hold Proven]
+            3    changed 0 - b.go         -> [stale gen 2]
+            4    build                    -> [begin 3 b.go], run 5 rule 0
+            4.4  exited 5 0               -> inspect 5
+            4.4  produced 5 8             -> [end 3 unchanged gen 2]
+            4.6                           -> keep 4
+            5    resume                   -> [resumed 0 files]
+        "#]],
+    );
+}
+
+#[test]
+fn a_change_that_does_not_concern_the_server_waits_without_making_it_stale() {
+    let mut policy = build_and_serve();
+    let mut docs = rule("docs", true, false);
+    docs.then = Then::Nothing;
+    policy.rules.push(docs);
+    let script = "
+        0.0 began
+        0.2 exited 2 0
+        0.5 exited 1 0
+        0.5 produced 1 7
+        0.6 ready 3
+        1.0 pause
+        1.1 changed 1 - a.md
+        1.2 build
+        1.3 exited 4 0
+        1.3 produced 4 7
+        1.4 changed 1 - b.md
+        1.5 exited 5 0
+        2.0 resume";
+    check(
+        policy,
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0, run 2 rule 1
+        0.2  exited 2 0               ->
+        0.5  exited 1 0               -> inspect 1
+        0.5  produced 1 7             -> start 3 gen 1
+        0.6  ready 3                  -> [end 1 serving gen 1 first Proven]
+        1    pause                    -> [paused]
+        1.1  changed 1 - a.md         ->
+        1.2  build                    -> [begin 2 a.md], run 4 rule 0, run 5 rule 1
+        1.3  exited 4 0               -> inspect 4
+        1.3  produced 4 7             ->
+        1.4  changed 1 - b.md         ->
+        1.5  exited 5 0               -> [end 2 unchanged gen 1]
+        2    resume                   -> [resumed 1 files], [begin 3 b.md], run 6 rule 1
+    "#]],
+    );
+}
+
+#[test]
+fn a_server_that_crashes_while_paused_is_started_again() {
+    check_serving(
+        build_and_serve(),
+        "
+        3.0 pause
+        3.1 exited 2 2
+        3.1 gone 2
+        3.15 changed 0 - a.go
+        3.3 ready 3
+        4.0 resume",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    pause                    -> [paused]
+            3.1  exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+            3.1  gone 2                   ->
+            3.15 changed 0 - a.go         ->
+            3.2                           -> [begin 2 crash], start 3 gen 2
+            3.3  ready 3                  -> [end 2 serving gen 2 first Proven], [stale gen 2]
+            4    resume                   -> [resumed 1 files], [begin 3 a.go], run 4 rule 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_new_config_waits_as_well() {
+    check_serving(
+        build_and_serve(),
+        "
+        1.0 pause
+        1.1 configured
+        1.2 changed 0 - a.go
+        1.3 withheld 0
+        2.0 resume
+        2.4 exited 3 0
+        2.4 produced 3 7",
+        expect![[r#"
+            1    pause                    -> [paused]
+            1.1  configured               -> [stale gen 1]
+            1.2  changed 0 - a.go         ->
+            1.3  withheld 0               -> [stale gen 1]
+            2    resume                   -> [resumed 2 files], configure, [begin 2 a.go+devwatch.toml], run 3 rule 0
+            2.4  exited 3 0               -> inspect 3
+            2.4  produced 3 7             -> [end 2 unchanged gen 1]
+        "#]],
+    );
+}
+
+#[test]
+fn quitting_while_paused_leaves_what_waits() {
+    check_serving(
+        build_and_serve(),
+        "
+        1.0 pause
+        1.5 changed 0 - a.go
+        2.0 quit
+        2.1 resume
+        2.2 gone 2",
+        expect![[r#"
+            1    pause                    -> [paused]
+            1.5  changed 0 - a.go         -> [stale gen 1]
+            2    quit                     -> stop 2
+            2.1  resume                   ->
+            2.2  gone 2                   -> exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_server_that_is_stopped_on_request_stays_down_until_something_changes() {
+    check_serving(
+        build_and_serve(),
+        "
+        3.0 stop
+        3.1 exited 2 143
+        3.1 gone 2
+        4.0 stop
+        90.0 changed 0 - a.go
+        90.4 exited 3 0
+        90.4 produced 3 7
+        90.5 ready 4",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    stop                     -> stop 2, [stopped gen 1]
+            3.1  exited 2 143             -> stop 2 tree
+            3.1  gone 2                   ->
+            4    stop                     ->
+            90   changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            90.4 exited 3 0               -> inspect 3
+            90.4 produced 3 7             -> start 4 gen 2
+            90.5 ready 4                  -> [end 2 serving gen 2 first Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn a_stopped_server_is_started_by_a_request() {
+    check_serving(
+        build_and_serve(),
+        "
+        3.0 stop
+        3.1 gone 2
+        5.0 restart
+        5.2 ready 3",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    stop                     -> stop 2, [stopped gen 1]
+            3.1  gone 2                   ->
+            5    restart                  -> [begin 2 request], start 3 gen 2
+            5.2  ready 3                  -> [end 2 serving gen 2 first Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn rules_that_run_when_the_server_is_stopped_start_it_when_they_succeed() {
+    check_serving(
+        build_and_serve(),
+        "
+        3.0 changed 0 - a.go
+        3.1 stop
+        3.2 gone 2
+        3.4 exited 3 1
+        3.5 produced 3 7
+        9.0 changed 0 - a.go
+        9.1 stop
+        9.4 exited 4 0
+        9.4 produced 4 7
+        9.6 ready 5",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            3.1  stop                     -> stop 2, [stopped gen 1, rules go on]
+            3.2  gone 2                   ->
+            3.4  exited 3 1               -> [end 2 failed rule 0 1 serving none], inspect 3
+            3.5  produced 3 7             ->
+            9    changed 0 - a.go         -> [begin 3 a.go], run 4 rule 0
+            9.1  stop                     ->
+            9.4  exited 4 0               -> inspect 4
+            9.4  produced 4 7             -> start 5 gen 2
+            9.6  ready 5                  -> [end 3 serving gen 2 first Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_calls_off_a_restart_after_a_crash() {
+    check_serving(
+        build_and_serve(),
+        "
+        3.0 exited 2 2
+        3.0 gone 2
+        3.05 stop
+        9.0 build",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    exited 2 2               -> kill 2, [down gen 1 2 again in 100ms]
+            3    gone 2                   ->
+            3.05 stop                     -> [stopped nothing]
+            9    build                    -> [begin 2 request], run 3 rule 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_during_a_cold_restart_ends_its_cycle_and_what_was_owed_is_owed() {
+    check_serving(
+        hot(HotMode::Overlap),
+        "
+        3.0 changed - cold .env
+        3.1 stop
+        3.2 gone 2
+        5.0 changed 0 - a.go
+        5.1 exited 3 0
+        5.1 produced 3 7
+        5.2 stop
+        5.3 exited 4 143
+        5.3 gone 4",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    changed - cold .env      -> [begin 2 .env], stop 2
+            3.1  stop                     -> [end 2 superseded], [stopped nothing]
+            3.2  gone 2                   ->
+            5    changed 0 - a.go         -> [begin 3 a.go], run 3 rule 0
+            5.1  exited 3 0               -> inspect 3
+            5.1  produced 3 7             -> start 4 gen 2
+            5.2  stop                     -> stop 4, [end 3 superseded], [stopped gen 2]
+            5.3  exited 4 143             -> stop 4 tree
+            5.3  gone 4                   ->
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_during_a_hand_over_stops_both() {
+    check_serving(
+        hot(HotMode::Adopt),
+        "
+        3.0 changed 0 - a.go
+        3.1 exited 3 0
+        3.1 produced 3 8
+        3.2 spawned 4
+        3.3 stop
+        3.4 gone 2
+        3.4 gone 4
+        9.0 restart
+        9.1 ready 5",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            3.1  exited 3 0               -> inspect 3
+            3.1  produced 3 8             -> start 4 gen 2
+            3.2  spawned 4                ->
+            3.3  stop                     -> stop 4, stop 2, [end 2 superseded], [stopped gen 1]
+            3.4  gone 2                   ->
+            3.4  gone 4                   ->
+            9    restart                  -> [begin 3 request], start 5 gen 3
+            9.1  ready 5                  -> [end 3 serving gen 3 first Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_during_a_drain_stops_the_old_one_too_and_the_build_that_waited_for_it() {
+    check_serving(
+        hot(HotMode::Adopt),
+        "
+        3.0 changed 0 - a.go
+        3.1 exited 3 0
+        3.1 produced 3 8
+        3.2 ready 4
+        3.3 changed 0 - b.go
+        3.4 exited 5 0
+        3.4 produced 5 9
+        3.5 stop
+        3.6 gone 2
+        3.6 gone 4
+        9.0 restart
+        9.1 ready 6",
+        expect![[r#"
+            2.6                           -> keep 2
+            3    changed 0 - a.go         -> [begin 2 a.go], run 3 rule 0
+            3.1  exited 3 0               -> inspect 3
+            3.1  produced 3 8             -> start 4 gen 2
+            3.2  ready 4                  -> retire 2, [gen 2 accepts, gen 1 drains]
+            3.3  changed 0 - b.go         -> [end 2 superseded], [begin 3 a.go+b.go], run 5 rule 0
+            3.4  exited 5 0               -> inspect 5
+            3.4  produced 5 9             ->
+            3.5  stop                     -> stop 4, [end 3 superseded], [stopped gen 2], stop 2, [overdue gen 1 after 300ms]
+            3.6  gone 2                   ->
+            3.6  gone 4                   ->
+            9    restart                  -> [begin 4 request], start 6 gen 3
+            9.1  ready 6                  -> [end 4 serving gen 3 first Proven]
+        "#]],
+    );
+}
+
+#[test]
+fn an_end_says_how_long_its_rules_took_and_how_long_ago_the_change_was() {
+    let origin = origin();
+    let at = |seconds: f64| origin + Duration::from_secs_f64(seconds);
+    let mut supervisor = Supervisor::new(build_and_serve());
+    let mut ends = Vec::new();
+    let mut play = |seconds: f64, text: &str, since: Option<f64>| {
+        let mut event = fact(text, at(seconds));
+        if let (Event::Changed { since: told, .. }, Some(since)) = (&mut event, since) {
+            *told = at(since);
+        }
+        for effect in without_reuse(&mut supervisor, at(seconds), event) {
+            if let Effect::Report(Report::End {
+                took,
+                built,
+                waited,
+                ..
+            }) = effect
+            {
+                let millis = |time: Duration| time.as_millis();
+                ends.push((millis(took), built.map(millis), millis(waited)));
+            }
+        }
+    };
+    play(0.0, "began", None);
+    play(0.5, "exited 1 0", None);
+    play(0.6, "produced 1 7", None);
+    play(0.9, "ready 2", None);
+    // It fails: it never was built.
+    play(2.0, "changed 0 - a.go", Some(1.8));
+    play(2.4, "exited 3 1", None);
+    // Superseded, and the change of the first cycle is the first of the second.
+    play(3.0, "changed 0 - a.go", Some(2.9));
+    play(3.1, "changed 0 - b.go", Some(3.05));
+    play(3.1, "gone 4", None);
+    play(3.4, "exited 5 0", None);
+    play(3.5, "produced 5 8", None);
+    play(3.6, "gone 2", None);
+    play(4.0, "ready 6", None);
+    assert_eq!(
+        ends,
+        [
+            (900, Some(600), 900),
+            (400, None, 600),
+            (100, None, 200),
+            (900, Some(400), 1100),
+        ]
     );
 }
 

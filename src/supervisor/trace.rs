@@ -34,6 +34,9 @@ pub fn event(event: &Event) -> String {
         Event::Kept(job) => format!("kept {job}"),
         Event::Asked(Request::Build) => "asked build".to_owned(),
         Event::Asked(Request::Restart) => "asked restart".to_owned(),
+        Event::Asked(Request::Stop) => "asked stop".to_owned(),
+        Event::Asked(Request::Pause) => "asked pause".to_owned(),
+        Event::Asked(Request::Resume) => "asked resume".to_owned(),
         Event::Asked(Request::Quit { code }) => format!("asked quit {code}"),
         Event::Elapsed => "elapsed".to_owned(),
     }
@@ -102,6 +105,16 @@ fn report(report: &Report) -> String {
             format!("end {build} {}{restored}", outcome_words(outcome))
         }
         Report::Stale { generation, .. } => format!("stale gen {generation}"),
+        Report::Paused => "paused".to_owned(),
+        Report::Resumed { files } => format!("resumed {files} files"),
+        Report::Stopped {
+            generation,
+            building,
+        } => {
+            let what = generation.map_or_else(|| "nothing".to_owned(), |it| format!("gen {it}"));
+            let building = if *building { ", rules go on" } else { "" };
+            format!("stopped {what}{building}")
+        }
         Report::Down {
             generation,
             exit,
