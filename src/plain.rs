@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::diagnostics::{Problems, Reader, plain_line};
 use crate::process::{Output, Stream};
+use crate::screen::sanitise::label;
 use crate::supervisor::event::{Cause, HotMode, Outcome, Report, RestartKind, Retry, Serving, Who};
 use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
@@ -487,24 +488,10 @@ pub fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-/// Control characters and what turns text around, escaped: a file name cannot move the cursor or forge a line.
+/// Control characters, what turns text around and what is not seen, escaped: a file name cannot move the cursor or
+/// forge a line.
 pub fn printable(text: &str) -> String {
-    let unsafe_to_print = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(unsafe_to_print) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|c| {
-            if unsafe_to_print(c) {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
+    label(text)
 }
 
 /// The time of day in the local zone, `14:02:11`.

@@ -6,6 +6,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::screen::sanitise::hides;
+
 /// How bad a [`Diagnostic`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -171,16 +173,10 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// A config file is text from the world: what could move the cursor is shown as a mark.
+/// A config file is text from the world: what could move the cursor or hide is shown as a mark.
 fn printable(line: &str) -> String {
     line.chars()
-        .map(|c| {
-            if c.is_control() && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if c != '\t' && hides(c) { '\u{fffd}' } else { c })
         .collect()
 }
 

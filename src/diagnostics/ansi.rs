@@ -1,26 +1,65 @@
-//! Takes the colours out of a line: what a tool wrote for the eye is matched as it reads.
+//! Recognises escape sequences in a line: the one place that knows where such a sequence ends.
 //!
-//! Works on one line at a time, so a sequence that never ends swallows no more than its own line.
+//! For the parsers of problems it takes the colours out, because what a tool wrote for the eye is matched as it reads;
+//! for the screen it gives the colours as pieces of their own. Works on one line at a time, so a sequence that never
+//! ends swallows no more than its own line, and of that no more than [`LONGEST_SEQUENCE`].
 
 use std::borrow::Cow;
 
+/// Longest sequence that is believed. One whose end is missing hides no more than that of a long line.
+pub(crate) const LONGEST_SEQUENCE: usize = 4 << 10;
+
+/// A part of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// Text. Holds no introducer of a sequence, but maybe other control characters.
+    Text(&'a str),
+    /// The parameters of a sequence for colours and the like (SGR): digits, `;` and `:`.
+    Colours(&'a str),
+}
+
 /// `line` without escape sequences, and without what a carriage return has overwritten.
 pub(super) fn plain(line: &str) -> Cow<'_, str> {
-    let line = line.trim_end_matches('\r');
-    // A progress bar writes over itself; what is left on the screen is what comes last.
-    let line = line.rfind('\r').map_or(line, |at| &line[at + 1..]);
+    let line = left(line);
     // The first byte of every introducer; most lines are sent on after this look.
     if !line.bytes().any(|b| b == 0x1b || b == 0xc2) {
         return Cow::Borrowed(line);
     }
     let mut plain = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find(introduces) {
-        plain.push_str(&rest[..at]);
-        rest = after_sequence(&rest[at..]);
+    for piece in pieces(line) {
+        match piece {
+            Piece::Text(text) => plain.push_str(text),
+            Piece::Colours(_) => {}
+        }
     }
-    plain.push_str(rest);
     Cow::Owned(plain)
+}
+
+/// What is left on the screen of a line that returns to its own beginning: a progress bar writes over itself.
+pub(crate) fn left(line: &str) -> &str {
+    let line = line.trim_end_matches('\r');
+    line.rfind('\r').map_or(line, |at| &line[at + 1..])
+}
+
+/// Text and colours of `line`. Every other sequence is left out.
+pub(crate) fn pieces(line: &str) -> impl Iterator<Item = Piece<'_>> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let text = rest.find(introduces).unwrap_or(rest.len());
+            if text > 0 {
+                let piece = &rest[..text];
+                rest = &rest[text..];
+                return Some(Piece::Text(piece));
+            }
+            let (behind, colours) = after_sequence(rest);
+            rest = behind;
+            if let Some(colours) = colours {
+                return Some(Piece::Colours(colours));
+            }
+        }
+        None
+    })
 }
 
 /// ESC, and what stands for ESC and a letter in one character.
@@ -31,8 +70,8 @@ fn introduces(c: char) -> bool {
     )
 }
 
-/// What stands behind the sequence at the beginning of `text`.
-fn after_sequence(text: &str) -> &str {
+/// What stands behind the sequence at the beginning of `text`, and its parameters where it is one for colours.
+fn after_sequence(text: &str) -> (&str, Option<&str>) {
     let mut chars = text.chars();
     let kind = match chars.next() {
         Some('\x1b') => chars.next(),
@@ -40,37 +79,49 @@ fn after_sequence(text: &str) -> &str {
         Some('\u{9d}') => Some(']'),
         _ => Some('P'),
     };
-    match kind {
-        Some('[') => after_control(chars.as_str()),
+    let behind = match kind {
+        Some('[') => return after_control(chars.as_str()),
         Some(']' | 'P' | 'X' | '^' | '_') => after_string(chars.as_str()),
         // Which character set: one more character.
         Some('(' | ')' | '*' | '+' | '-' | '.' | '/' | '#' | '%' | ' ') => {
-            chars.next();
-            chars.as_str()
+            let set = chars.as_str();
+            set.strip_prefix(|c| matches!(c, '0'..='~')).unwrap_or(set)
         }
         // Two characters, or an ESC in front of a letter that is no sequence at all; one that is cut off.
         Some('0'..='~') | None => chars.as_str(),
         // Not a sequence: what follows is text.
         Some(_) => &text[text.chars().next().map_or(0, char::len_utf8)..],
-    }
+    };
+    (behind, None)
 }
 
 /// Parameters, then one final character. What cannot belong to it ends it.
-fn after_control(text: &str) -> &str {
-    let parameters = text
+fn after_control(text: &str) -> (&str, Option<&str>) {
+    let believed = believed(text);
+    let end = believed
         .find(|c: char| !matches!(c, ' '..='?'))
-        .unwrap_or(text.len());
-    let rest = &text[parameters..];
+        .unwrap_or(believed.len());
+    let (parameters, rest) = text.split_at(end);
+    if end >= LONGEST_SEQUENCE {
+        return (rest, None);
+    }
+    // Others that end in `m` are no colours: they have a mark in front of their parameters, or one behind.
+    let plain = parameters
+        .bytes()
+        .all(|b| matches!(b, b'0'..=b'9' | b';' | b':'));
     match rest.chars().next() {
-        Some('@'..='~') => &rest[1..],
-        Some(_) | None => rest,
+        Some('m') if plain => (&rest[1..], Some(parameters)),
+        Some('@'..='~') => (&rest[1..], None),
+        Some(_) | None => (rest, None),
     }
 }
 
 /// Up to BEL or ST; a title or a link, never seen as text.
 fn after_string(text: &str) -> &str {
-    let Some(at) = text.find(['\x07', '\x1b', '\u{9c}']) else {
-        return "";
+    let believed = believed(text);
+    // A terminal gives up a sequence at CAN and SUB.
+    let Some(at) = believed.find(['\x07', '\x18', '\x1a', '\x1b', '\u{9c}']) else {
+        return &text[believed.len()..];
     };
     let rest = &text[at..];
     match rest.strip_prefix("\x1b\\") {
@@ -80,9 +131,14 @@ fn after_string(text: &str) -> &str {
     }
 }
 
+/// The part of `text` that a sequence may take.
+fn believed(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_SEQUENCE)]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{LONGEST_SEQUENCE, Piece, pieces, plain};
 
     #[test]
     fn what_remains_is_what_one_reads() {
@@ -105,6 +161,8 @@ mod tests {
             ("grüße\x1b[1mü\x1b[0m", "grüßeü"),
             ("a\x1bäb", "aäb"),
             ("a\x1b[2;äb", "aäb"),
+            ("\x1b(\x1b[1mbold", "bold"),
+            ("\x1b]0;title\x18text", "text"),
         ] {
             assert_eq!(plain(line), expected, "{line:?}");
         }
@@ -113,6 +171,25 @@ mod tests {
     #[test]
     fn a_string_that_never_ends_takes_its_own_line_alone() {
         assert_eq!(plain("a\x1b]0;title and the rest of the line"), "a");
+    }
+
+    #[test]
+    fn a_sequence_that_never_ends_hides_no_more_than_a_page_of_a_long_line() {
+        for introducer in ["\x1b]0;", "\x1bP", "\x1b["] {
+            let line = format!("{introducer}{}the error", "1".repeat(LONGEST_SEQUENCE));
+            assert!(plain(&line).ends_with("the error"), "{introducer:?}");
+            assert!(plain(&line).len() < 20, "{introducer:?}");
+        }
+    }
+
+    #[test]
+    fn only_colours_are_colours() {
+        let line = "a\x1b[1;38:5:9mb\x1b[>4;2mc\x1b[?4md\x1b[1 me\x1b[2Jf\x1b[m";
+        let colours: Vec<Piece> = pieces(line)
+            .filter(|piece| matches!(piece, Piece::Colours(_)))
+            .collect();
+        assert_eq!(colours, [Piece::Colours("1;38:5:9"), Piece::Colours("")]);
+        assert_eq!(plain(line), "abcdef");
     }
 
     proptest::proptest! {

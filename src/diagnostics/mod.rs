@@ -7,7 +7,7 @@
 //! Pure: no file is opened, and whether a path exists is asked of [`Files`]. Whatever is printed, and however
 //! much, no more is kept than the limits below.
 
-mod ansi;
+pub(crate) mod ansi;
 mod arrow;
 mod cargo;
 mod collect;

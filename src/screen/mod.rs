@@ -1,1 +1,5 @@
 //! 6 SHOW. The screen on a terminal.
+
+pub mod find;
+pub mod log;
+pub mod sanitise;
