@@ -1,1 +1,3 @@
 //! 6 SHOW. The screen on a terminal.
+
+pub mod keys;
