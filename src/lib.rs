@@ -44,6 +44,7 @@ pub mod restart;
 pub mod rules;
 pub mod screen;
 pub mod servers;
+pub mod show;
 pub mod signals;
 pub mod state;
 pub mod supervisor;
