@@ -1,6 +1,616 @@
 //! 6 SHOW. The screen on a terminal.
+//!
+//! [`Screen`] is a thread of its own, so that nothing which builds, serves or floods delays a key: it gets what is known
+//! as an [`Overview`], reads what was printed from [`Printed`], and asks the loop for what it cannot do itself. What it
+//! draws is decided in [`view`], which is pure; what keys mean, in [`keys`] and [`ui`].
 
+pub mod excerpts;
 pub mod find;
+mod input;
 pub mod keys;
 pub mod log;
+pub mod prompt;
 pub mod sanitise;
+mod terminal;
+pub mod ui;
+pub mod view;
+pub mod visit;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::Command as _;
+use ratatui::crossterm::clipboard::CopyToClipboard;
+use ratatui::crossterm::event::{Event, KeyEventKind, MouseEventKind};
+use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
+use signal_hook::iterator::Signals;
+
+use crate::overview::{Overview, Word};
+use crate::plain;
+use crate::supervisor::event::Request;
+use crate::supervisor::status::{Activity, Freshness};
+use excerpts::Excerpts;
+use input::Input;
+use keys::{Action, Keys};
+use log::{Bounds, Log};
+use terminal::Terminal;
+use ui::{Context, Do, Ui};
+use view::{Look, Scene};
+
+/// What jobs have printed: written by whoever reads their pipes, read by the screen.
+#[derive(Clone)]
+pub struct Printed(Arc<Shared>);
+
+struct Shared {
+    logs: Mutex<Logs>,
+    /// Somebody has rung, and the screen has not come yet.
+    rung: AtomicBool,
+    bell: Mutex<Option<Sender<Message>>>,
+    latest: Mutex<Option<Overview>>,
+}
+
+/// The two logs.
+pub struct Logs {
+    /// What the server has printed.
+    pub app: Log,
+    /// What the commands of the last cycle have printed.
+    pub build: Log,
+}
+
+impl Printed {
+    /// Nothing has been printed yet.
+    pub fn new() -> Printed {
+        let build = Bounds {
+            generations: 1,
+            ..Bounds::default()
+        };
+        Printed(Arc::new(Shared {
+            logs: Mutex::new(Logs {
+                app: Log::new(Bounds::default()),
+                build: Log::new(build),
+            }),
+            rung: AtomicBool::new(false),
+            bell: Mutex::new(None),
+            latest: Mutex::new(None),
+        }))
+    }
+
+    /// Adds to it, and has the screen look.
+    pub fn write<T>(&self, write: impl FnOnce(&mut Logs) -> T) -> T {
+        let result = write(&mut self.logs());
+        self.0.ring();
+        result
+    }
+
+    /// Looks at it.
+    pub fn read<T>(&self, read: impl FnOnce(&Logs) -> T) -> T {
+        read(&self.logs())
+    }
+
+    fn logs(&self) -> MutexGuard<'_, Logs> {
+        self.0.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Printed {
+    fn default() -> Printed {
+        Printed::new()
+    }
+}
+
+impl Shared {
+    /// Wakes the screen, once for all that has happened since it last looked.
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            let bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner);
+            // Before there is a screen, and after it, nobody looks.
+            let _ = bell.as_ref().map(|bell| bell.send(Message::Look));
+        }
+    }
+}
+
+/// How the screen is to be.
+pub struct Settings {
+    /// What keys mean.
+    pub keys: Keys,
+    /// How it is to look.
+    pub look: Look,
+    /// What opens problems: a command, or a template.
+    pub editor: String,
+    /// What shows the log.
+    pub pager: String,
+    /// Long lines of the log are wrapped.
+    pub wrap_log: bool,
+    /// Long lines above the log are wrapped.
+    pub wrap_problems: bool,
+    /// The mouse is devwatch's.
+    pub mouse: bool,
+    /// The settings that are in force.
+    pub files: Vec<String>,
+    /// Where a file for the pager can be put.
+    pub scratch: PathBuf,
+}
+
+/// What the screen has the loop do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Ask the supervisor.
+    Ask(Request),
+    /// Give a line to the server's stdin; none closes it.
+    Type(Option<String>),
+    /// The terminal is in use, or not any more: the guardian has to know.
+    Up(bool),
+}
+
+/// The screen's thread, from outside.
+pub struct Screen {
+    shared: Arc<Shared>,
+    bell: Sender<Message>,
+    thread: JoinHandle<()>,
+    gone: Receiver<()>,
+}
+
+enum Message {
+    /// Something was printed, or there is another overview.
+    Look,
+    /// Something was typed.
+    Typed(Event),
+    /// The terminal has another size.
+    Resized,
+    /// Somebody asks to stop until continued.
+    Stop,
+    /// It goes on.
+    Continued,
+    /// A word on something that was tried.
+    Say(String),
+    /// The end.
+    Leave,
+}
+
+impl Screen {
+    /// Takes the terminal. `wish` must not wait.
+    ///
+    /// # Errors
+    /// The terminal cannot be set up.
+    pub fn start(
+        settings: Settings,
+        printed: &Printed,
+        wish: impl Fn(Wish) + Send + 'static,
+    ) -> Result<Screen> {
+        let (bell, inbox) = channel();
+        let shared = Arc::clone(&printed.0);
+        *shared.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell.clone());
+        let typed = bell.clone();
+        let input = Input::start(move |event| typed.send(Message::Typed(event)).is_ok())?;
+        listen(bell.clone())?;
+        let terminal = Terminal::new(settings.mouse).context("cannot use the terminal")?;
+        terminal::leave_on_panic();
+        let ui = Ui::new(settings.wrap_log, settings.wrap_problems, settings.mouse);
+        let (alive, gone) = channel();
+        let mut run = Run {
+            printed: printed.clone(),
+            settings,
+            terminal,
+            input,
+            ui,
+            overview: None,
+            excerpts: Excerpts::default(),
+            wish: Box::new(wish),
+            drawn_at: None,
+            due: true,
+        };
+        let thread = thread::Builder::new()
+            .name("screen".to_owned())
+            .spawn(move || {
+                let _alive: Sender<()> = alive;
+                run.enter();
+                run.run(&inbox);
+            })
+            .context("cannot start a thread")?;
+        Ok(Screen {
+            shared,
+            bell,
+            thread,
+            gone,
+        })
+    }
+
+    /// Shows this from now on.
+    pub fn show(&self, overview: Overview) {
+        *self
+            .shared
+            .latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(overview);
+        self.shared.ring();
+    }
+
+    /// Says something for a moment.
+    pub fn say(&self, text: String) {
+        let _ = self.bell.send(Message::Say(text));
+    }
+
+    /// Gives the terminal back. A terminal that takes no more bytes cannot keep devwatch from ending.
+    pub fn leave(self) {
+        let _ = self.bell.send(Message::Leave);
+        visit::hang_up();
+        match self.gone.recv_timeout(LEAVE_LIMIT) {
+            Err(RecvTimeoutError::Disconnected) => _ = self.thread.join(),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+        }
+        terminal::leave();
+    }
+}
+
+/// Hears what is said about the terminal.
+fn listen(bell: Sender<Message>) -> Result<()> {
+    let mut signals =
+        Signals::new([SIGWINCH, SIGTSTP, SIGCONT]).context("cannot listen to signals")?;
+    thread::Builder::new()
+        .name("terminal".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let message = match signal {
+                    SIGWINCH => Message::Resized,
+                    SIGTSTP => Message::Stop,
+                    _ => Message::Continued,
+                };
+                if bell.send(message).is_err() {
+                    return;
+                }
+            }
+        })
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+/// The thread itself.
+struct Run {
+    printed: Printed,
+    settings: Settings,
+    terminal: Terminal,
+    input: Input,
+    ui: Ui,
+    overview: Option<Overview>,
+    excerpts: Excerpts,
+    wish: Box<dyn Fn(Wish) + Send>,
+    drawn_at: Option<Instant>,
+    /// Something has happened since.
+    due: bool,
+}
+
+impl Run {
+    #[expect(clippy::disallowed_methods, reason = "this is the screen's clock")]
+    fn run(&mut self, inbox: &Receiver<Message>) {
+        loop {
+            let now = Instant::now();
+            let wait = self.wait(now);
+            if wait.is_some_and(|wait| wait.is_zero()) {
+                self.draw(now);
+                continue;
+            }
+            let received = match wait {
+                Some(wait) => inbox.recv_timeout(wait),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(Message::Leave) | Err(RecvTimeoutError::Disconnected) => {
+                    self.give_back();
+                    return;
+                }
+                Ok(message) => self.hear(message, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => self.due = true,
+            }
+        }
+    }
+
+    /// How long nothing is to be drawn. None: until something happens.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        if !Terminal::is_up() {
+            return None;
+        }
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let frame = self
+            .drawn_at
+            .map_or(Duration::ZERO, |at| FRAME.saturating_sub(since(at)));
+        if self.due {
+            return Some(frame);
+        }
+        let tick = self.tick();
+        let tick = tick.and_then(|tick| Some(tick.saturating_sub(since(self.drawn_at?))));
+        let toast = self
+            .ui
+            .deadline()
+            .map(|at| at.saturating_duration_since(now));
+        let next = [tick, toast].into_iter().flatten().min();
+        next.map(|next| next.max(frame).max(Duration::from_millis(1)))
+    }
+
+    /// How often what is shown changes although nothing happens.
+    fn tick(&self) -> Option<Duration> {
+        let status = &self.overview.as_ref()?.status;
+        let resting = status.activity == Activity::Resting;
+        match (resting, status.serving, status.freshness) {
+            (false, _, _) => Some(BUSY_TICK),
+            // Its time of service is shown in seconds.
+            (true, Some(_), Freshness::Fresh | Freshness::Stale(_)) => Some(CLOCK_TICK),
+            (true, _, _) => None,
+        }
+    }
+
+    fn hear(&mut self, message: Message, now: Instant) {
+        self.due = true;
+        match message {
+            Message::Look => {
+                self.printed.0.rung.store(false, Ordering::Release);
+                self.look();
+            }
+            Message::Typed(event) => self.typed(&event, now),
+            Message::Resized => {}
+            Message::Stop => self.stop(),
+            Message::Continued => self.enter(),
+            Message::Say(text) => self.ui.say(text, now),
+            Message::Leave => unreachable!("handled by the loop"),
+        }
+    }
+
+    /// Takes the latest overview.
+    fn look(&mut self) {
+        let mut latest = self
+            .printed
+            .0
+            .latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(overview) = latest.take() else {
+            return;
+        };
+        drop(latest);
+        let known = self.overview.as_ref();
+        let problems = known.map(|known| &known.problems) != Some(&overview.problems);
+        let crash = known.map(|known| &known.crash) != Some(&overview.crash);
+        if problems || crash {
+            self.excerpts = Excerpts::read(&overview.problems);
+            self.excerpts.add(&overview.crash);
+        }
+        self.overview = Some(overview);
+    }
+
+    fn typed(&mut self, event: &Event, now: Instant) {
+        let Some(overview) = self.overview.clone() else {
+            // Before anything is known, one can still leave.
+            if let Event::Key(key) = event
+                && self.settings.keys.action(key) == Some(Action::Quit)
+            {
+                (self.wish)(Wish::Ask(Request::Quit { code: 0 }));
+            }
+            return;
+        };
+        let wanted = {
+            let logs = self.printed.logs();
+            let log = view::main_log(&overview, &logs.app, &logs.build);
+            let context = Context {
+                overview: &overview,
+                log,
+                now,
+            };
+            match event {
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    match self.ui.prompt_key(key, &context) {
+                        Some(wanted) => wanted,
+                        None => match self.settings.keys.action(key) {
+                            Some(action) => self.ui.act(action, &context),
+                            None => Vec::new(),
+                        },
+                    }
+                }
+                Event::Paste(text) => {
+                    self.ui.typed(text);
+                    Vec::new()
+                }
+                Event::Mouse(mouse) => {
+                    let action = match mouse.kind {
+                        MouseEventKind::ScrollUp => Some(Action::Up),
+                        MouseEventKind::ScrollDown => Some(Action::Down),
+                        _ => None,
+                    };
+                    let three = action
+                        .into_iter()
+                        .cycle()
+                        .take(3 * usize::from(action.is_some()));
+                    three
+                        .flat_map(|action| self.ui.act(action, &context))
+                        .collect()
+                }
+                Event::Key(_) | Event::FocusGained | Event::FocusLost | Event::Resize(..) => {
+                    Vec::new()
+                }
+            }
+        };
+        for wanted in wanted {
+            if let Err(error) = self.carry_out(wanted, &overview) {
+                self.ui.say(format!("{error:#}"), now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, wanted: Do, overview: &Overview) -> Result<()> {
+        match wanted {
+            Do::Ask(request) => (self.wish)(Wish::Ask(request)),
+            Do::Type(line) => (self.wish)(Wish::Type(Some(line))),
+            Do::CloseInput => (self.wish)(Wish::Type(None)),
+            Do::Mark => self
+                .printed
+                .write(|logs| logs.app.mark(&plain::time_of_day(Duration::ZERO))),
+            Do::Mouse(on) => self.terminal.mouse(on)?,
+            Do::Suspend => self.stop(),
+            Do::Redraw => self.terminal.forget(),
+            Do::Browse(url) => visit::launch(&visit::browser(&url), None)?,
+            Do::Copy(text, lines) => self.copy(text, lines)?,
+            Do::Edit(place) => self.edit(overview, place)?,
+            Do::Page(printed) => self.page(printed)?,
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the screen's clock")]
+    fn copy(&mut self, text: String, lines: usize) -> Result<()> {
+        let mut sequence = String::new();
+        CopyToClipboard::to_clipboard_from(&text).write_ansi(&mut sequence)?;
+        self.terminal.say(sequence.as_bytes())?;
+        // The terminal may not do it, and never says so; the desktop does.
+        if let Some(argv) = visit::clipboard() {
+            let _ = visit::launch(&argv, Some(text));
+        }
+        let s = if lines == 1 { "" } else { "s" };
+        self.ui
+            .say(format!("copied {lines} line{s}"), Instant::now());
+        Ok(())
+    }
+
+    fn edit(&mut self, overview: &Overview, place: usize) -> Result<()> {
+        let problems = match overview.word() {
+            Word::Crashed if self.ui.top(overview) == Some(view::Top::Exit) => &overview.crash,
+            _ => &overview.problems,
+        };
+        let Some(problem) = problems.list.get(place) else {
+            return Ok(());
+        };
+        let file = problem.file.as_deref().context("that file is not there")?;
+        let column = problem.column.unwrap_or(1);
+        let visit = visit::editor(&self.settings.editor, file, problem.line, column);
+        let visit = visit.with_context(|| format!("no command: {}", self.settings.editor))?;
+        match visit.windowed {
+            true => visit::launch(&visit.argv, None),
+            false => self.receive(&visit),
+        }
+    }
+
+    /// Shows everything that is kept, as it was printed.
+    fn page(&mut self, printed: ui::Printed) -> Result<()> {
+        let file = self
+            .settings
+            .scratch
+            .join(format!("log-{}", std::process::id()));
+        let written = (|| {
+            let mut out = private(&file)?;
+            self.printed.read(|logs| match printed {
+                ui::Printed::App => logs.app.write_raw(&mut out),
+                ui::Printed::Build => logs.build.write_raw(&mut out),
+            })?;
+            out.flush()
+        })();
+        written.with_context(|| format!("cannot write {}", file.display()))?;
+        let visit = visit::pager(&self.settings.pager, &file);
+        let visit = visit.with_context(|| format!("no command: {}", self.settings.pager));
+        let shown = visit.and_then(|visit| self.receive(&visit));
+        let _ = std::fs::remove_file(&file);
+        shown
+    }
+
+    /// Somebody else has the terminal for a while.
+    fn receive(&mut self, visit: &visit::Visit) -> Result<()> {
+        self.give_back();
+        let result = visit::receive(visit);
+        self.enter();
+        result
+    }
+
+    /// Stops as Ctrl-Z asks, with everybody else of the job; the children go on.
+    fn stop(&mut self) {
+        self.give_back();
+        let _ = kill(Pid::from_raw(0), Signal::SIGSTOP);
+    }
+
+    fn enter(&mut self) {
+        match self.terminal.enter() {
+            Ok(true) => {
+                (self.wish)(Wish::Up(true));
+                self.input.resume();
+                (self.due, self.drawn_at) = (true, None);
+            }
+            // In the background, or already there.
+            Ok(false) => {}
+            Err(_) => self.lost(),
+        }
+    }
+
+    fn give_back(&mut self) {
+        self.input.pause();
+        self.terminal.leave();
+        (self.wish)(Wish::Up(false));
+    }
+
+    /// The terminal is gone; its signal, if it sends one, ends devwatch. Until then there is nothing to draw on.
+    fn lost(&mut self) {
+        self.give_back();
+        (self.wish)(Wish::Ask(Request::Quit { code: HANGUP }));
+    }
+
+    fn draw(&mut self, now: Instant) {
+        (self.due, self.drawn_at) = (false, Some(now));
+        let Some(overview) = &self.overview else {
+            return;
+        };
+        let mut buffer = Buffer::empty(self.terminal.size());
+        {
+            let logs = self.printed.logs();
+            self.ui.prepare(
+                overview,
+                view::main_log(overview, &logs.app, &logs.build),
+                now,
+            );
+            let scene = Scene {
+                overview,
+                app: &logs.app,
+                build: &logs.build,
+                ui: &self.ui,
+                excerpts: &self.excerpts,
+                keys: &self.settings.keys,
+                files: &self.settings.files,
+                look: self.settings.look,
+                now,
+                clock: &|instant| plain::time_of_day(now.saturating_duration_since(instant)),
+            };
+            let room = view::draw(&scene, &mut buffer);
+            drop(scene);
+            self.ui.saw(room);
+        }
+        if self.terminal.draw(buffer).is_err() {
+            self.lost();
+        }
+    }
+}
+
+/// A file that nobody else can read, and that was not there.
+fn private(path: &Path) -> io::Result<io::BufWriter<std::fs::File>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let _ = std::fs::remove_file(path);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    Ok(io::BufWriter::new(file))
+}
+
+/// At most 30 frames a second.
+const FRAME: Duration = Duration::from_millis(33);
+/// While something goes on, its time is shown in tenths of a second.
+const BUSY_TICK: Duration = Duration::from_millis(100);
+/// The time of service is shown in seconds.
+const CLOCK_TICK: Duration = Duration::from_secs(1);
+/// How long the screen may take to give the terminal back.
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+/// As after SIGHUP.
+const HANGUP: i32 = 129;

@@ -23,6 +23,7 @@ mod record;
 #[cfg(test)]
 mod simulation;
 mod state;
+pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod trace;
