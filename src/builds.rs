@@ -12,6 +12,7 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use crate::config::{Config, Rule, file};
+use crate::console::Console;
 use crate::diagnostics::{Files, Problems, Reader, Standing};
 use crate::event_loop::Input;
 use crate::incremental::cache::{self, Cache};
@@ -19,7 +20,7 @@ use crate::incremental::ledger::{Basis, Ledger, Proven};
 use crate::incremental::outputs::{self, Written};
 use crate::incremental::recipe::recipe;
 use crate::incremental::reuse::{Answer, Question};
-use crate::plain::{self, Console};
+use crate::plain;
 use crate::process::Spec;
 use crate::readers::{Misread, Readers, Turn};
 use crate::restart::environment;

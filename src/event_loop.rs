@@ -11,10 +11,10 @@ use anyhow::Result;
 use nix::unistd::Pid;
 
 use crate::config::{self, Config, OnFailure, ReadyBy};
+use crate::console::Console;
 use crate::incremental::outputs::Written;
 use crate::incremental::reuse::Answer;
 use crate::performer::Performer;
-use crate::plain::Console;
 use crate::process;
 use crate::restart::ready::ReadyReport;
 use crate::state::State;

@@ -30,6 +30,7 @@
 pub mod builds;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod diagnostics;
 pub mod event_loop;
 pub mod gaps;
@@ -61,8 +62,8 @@ use cli::{Action, Cli, Place};
 use config::detect::DetectError;
 use config::file::{FindError, LoadError, Loaded};
 use config::{Config, Origin, detect, file, init};
+use console::Console;
 use event_loop::{Setup, Task};
-use plain::Console;
 use restart::sockets::BindError;
 use state::{State, StateError};
 

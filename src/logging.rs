@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use crate::plain::Console;
+use crate::console::Console;
 
 /// Writes what `DEVWATCH_LOG` asks for on `console` from now on: `target=level`, separated by commas. A second call
 /// changes nothing.

@@ -1,149 +1,16 @@
-//! 6 SHOW. The plain output: stable lines on stderr that people and editors read, and everybody else's output.
+//! 6 SHOW. The plain output: what is worth a line, as stable lines that people and editors read.
 //!
-//! [`Console`] is the one place that writes to devwatch's stdout and stderr. The app's bytes pass through it
-//! untouched, those of a rule through its reader of problems; a line of devwatch's own starts at the start of a line.
-//! [`lines`] turns a report into such lines and is pure.
+//! [`lines`] turns a report into such lines and is pure; [`console`](crate::console) writes them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::diagnostics::{Problems, Reader, plain_line};
-use crate::process::{Output, Stream};
+use crate::diagnostics::{Problems, plain_line};
 use crate::screen::sanitise::label;
 use crate::supervisor::event::{Cause, HotMode, Outcome, Report, RestartKind, Retry, Serving, Who};
-use crate::supervisor::generation::{GenerationId, JobId};
+use crate::supervisor::generation::GenerationId;
 use crate::supervisor::plan::RuleId;
-
-/// devwatch's own stdout and stderr, shared by everybody who writes.
-#[derive(Clone)]
-pub struct Console(Arc<Mutex<Shared>>);
-
-struct Shared {
-    /// Jobs that are rules: what they print goes to stderr, as their readers show it while they run.
-    rules: BTreeMap<JobId, Option<Box<Reader>>>,
-    streams: Streams,
-}
-
-struct Streams {
-    out: Sink,
-    err: Sink,
-    /// Both go to the same place, so what one leaves open the other one sees.
-    shared: bool,
-}
-
-struct Sink {
-    /// Not std's stdout, which buffers by line: a prompt without a newline has to appear too.
-    file: Option<File>,
-    inside_a_line: bool,
-}
-
-impl Console {
-    /// On the process's stdout and stderr.
-    pub fn new() -> Console {
-        let (out, err) = (Sink::on(std::io::stdout()), Sink::on(std::io::stderr()));
-        let shared = out.place().is_some() && out.place() == err.place();
-        Console(Arc::new(Mutex::new(Shared {
-            rules: BTreeMap::new(),
-            streams: Streams { out, err, shared },
-        })))
-    }
-
-    /// From here on `job` is a rule's: its stdout is build output, not the app's, and `reader` reads it.
-    pub fn rule(&self, job: JobId, reader: Option<Reader>) {
-        self.lock().rules.insert(job, reader.map(Box::new));
-    }
-
-    /// What was found in the output of a rule's job up to here. What was held back of it is shown; what still comes
-    /// is shown as it is.
-    pub fn found(&self, job: JobId) -> Problems {
-        let mut shared = self.lock();
-        let reader = shared.rules.get_mut(&job).and_then(Option::take);
-        let Some(reader) = reader else {
-            return Problems::default();
-        };
-        let (held_back, problems) = reader.finish();
-        shared.streams.write(Stream::Err, &held_back);
-        problems
-    }
-
-    /// Nothing of a rule's job is left, nor is anything of it read.
-    pub fn gone(&self, job: JobId) {
-        self.lock().rules.remove(&job);
-    }
-
-    /// Writes `devwatch: TEXT` on stderr, at the start of a line. TEXT is one line.
-    pub fn line(&self, text: &str) {
-        let streams = &mut self.lock().streams;
-        let start = if streams.err.inside_a_line { "\n" } else { "" };
-        let line = format!("{start}devwatch: {}\n", printable(text));
-        streams.write(Stream::Err, line.as_bytes());
-    }
-
-    /// A line worth telling, as a note.
-    pub fn note(&self, text: &str) {
-        self.line(&format!("note: {text}"));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Console {
-    fn default() -> Console {
-        Console::new()
-    }
-}
-
-impl Output for Console {
-    fn write(&mut self, job: JobId, stream: Stream, bytes: &[u8]) {
-        let Shared { rules, streams } = &mut *self.lock();
-        match rules.get_mut(&job) {
-            Some(Some(reader)) => streams.write(Stream::Err, reader.push(stream, bytes)),
-            Some(None) => streams.write(Stream::Err, bytes),
-            None => streams.write(stream, bytes),
-        }
-    }
-}
-
-impl Streams {
-    fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        let sink = match stream {
-            Stream::Out => &mut self.out,
-            Stream::Err => &mut self.err,
-        };
-        // A reader that has gone away is no reason to stop serving: the bytes are lost, as with any pipe.
-        let _ = sink.file.as_mut().map(|file| file.write_all(bytes));
-        let Some(last) = bytes.last() else { return };
-        let inside = *last != b'\n';
-        sink.inside_a_line = inside;
-        if self.shared {
-            self.out.inside_a_line = inside;
-            self.err.inside_a_line = inside;
-        }
-    }
-}
-
-impl Sink {
-    /// On a copy of a standard stream; on nothing where the stream was closed before devwatch began.
-    fn on(stream: impl AsFd) -> Sink {
-        Sink {
-            file: stream.as_fd().try_clone_to_owned().map(File::from).ok(),
-            inside_a_line: false,
-        }
-    }
-
-    fn place(&self) -> Option<(u64, u64, u64)> {
-        let metadata = self.file.as_ref()?.metadata().ok()?;
-        Some((metadata.dev(), metadata.ino(), metadata.rdev()))
-    }
-}
 
 /// What the lines need to know beside the report.
 pub struct Names<'a> {
