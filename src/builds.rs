@@ -421,6 +421,14 @@ impl Builds {
         }
     }
 
+    /// The rules whose commands run, and since when; the first first.
+    pub fn running(&self) -> Vec<(RuleId, Instant)> {
+        let writing = self.writing.values();
+        let runs = writing.filter(|writing| writing.stage == Stage::Runs);
+        runs.map(|writing| (writing.rule, writing.began_at))
+            .collect()
+    }
+
     /// Whether something that was built is still to be remembered.
     pub fn is_settling(&self) -> bool {
         self.storing > 0 || self.ledger.awaits()

@@ -15,7 +15,7 @@ use crate::diagnostics::{Problems, Reader};
 use crate::plain::{self, Names, printable};
 use crate::process::{Output, Stream};
 use crate::screen::Printed;
-use crate::screen::log::Source;
+use crate::screen::log::{Kind, LineRef, Source};
 use crate::supervisor::event::Report;
 use crate::supervisor::generation::{GenerationId, JobId};
 
@@ -142,6 +142,23 @@ impl Console {
                 }
             }
             Way::Screen(screen) => screen.report(report, names),
+        }
+    }
+
+    /// The last lines that a generation has printed, oldest first, where they are kept at all.
+    pub fn last_lines(&self, generation: GenerationId, most: usize) -> Vec<String> {
+        match &self.lock().way {
+            Way::Streams(_) => Vec::new(),
+            Way::Screen(screen) => screen.printed.read(|logs| {
+                let lines = logs.app.lines(..).rev().filter(|line| {
+                    let printed = matches!(line.kind, Kind::Out | Kind::Err);
+                    printed && line.generation == generation.0
+                });
+                let text = |line: LineRef<'_>| String::from_utf8_lossy(line.raw).into_owned();
+                let mut last: Vec<String> = lines.take(most).map(text).collect();
+                last.reverse();
+                last
+            }),
         }
     }
 

@@ -51,6 +51,7 @@ pub mod show;
 pub mod signals;
 pub mod state;
 pub mod supervisor;
+pub mod teller;
 pub mod watch;
 
 use std::io::{IsTerminal as _, Write as _};

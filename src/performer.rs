@@ -16,14 +16,17 @@ use crate::config::file::{self, LoadError};
 use crate::console::Console;
 use crate::diagnostics::{Problems, locations};
 use crate::event_loop::{self, Input, Setup};
-use crate::plain::{self, Names};
+use crate::overview::Overview;
+use crate::plain;
 use crate::process::{self, Guardian, Spec};
 use crate::restart::sockets::Held;
 use crate::rules;
 use crate::servers::Servers;
 use crate::state;
-use crate::supervisor::event::{Effect, Event, Outcome, Report, Target, Who};
+use crate::supervisor::event::{Effect, Event, Outcome, Report, Target};
 use crate::supervisor::generation::{GenerationId, JobId};
+use crate::supervisor::status::Status;
+use crate::teller::{Sources, Teller};
 use crate::watch::{self, Seen, Watcher};
 
 /// The tree cannot be watched; what stands in the way is the cause.
@@ -47,6 +50,7 @@ pub struct Performer {
     guardian: Guardian,
     builds: Builds,
     servers: Servers,
+    teller: Teller,
     watcher: Option<Watcher>,
     /// How many watchers there have been: what an earlier one still says is about an earlier config.
     watchers: u64,
@@ -82,6 +86,7 @@ impl Performer {
             config,
             next_config: None,
             settings,
+            teller: Teller::new(console.clone()),
             console,
             servers: Servers::new(held, sender.clone()),
             sender,
@@ -114,6 +119,7 @@ impl Performer {
         match effect {
             Effect::Reuse { job, rule } => self.builds.reuse(job, rule),
             Effect::Run { job, rule } => {
+                self.teller.runs(rule);
                 let spec = self.builds.run(job, rule);
                 self.spawn(job, Ok(spec));
             }
@@ -132,6 +138,10 @@ impl Performer {
                 generation,
             } => {
                 self.starts(to);
+                // Both print through the same pipes; what comes from here on is the successor's, as a rule.
+                if let Some(keeper) = self.servers.keeper(from) {
+                    self.console.server(keeper, generation);
+                }
                 self.servers
                     .hand_over(&self.guardian, &self.config, from, to, generation);
             }
@@ -171,6 +181,7 @@ impl Performer {
 
     fn start_server(&mut self, job: JobId, generation: GenerationId, last_good: bool) {
         self.starts(job);
+        self.console.server(job, generation);
         let (spec, warnings) = self
             .servers
             .prepare(&self.config, job, generation, last_good);
@@ -380,6 +391,7 @@ impl Performer {
         let shown = plain::shown(&self.relative(path));
         match file::load_again(path, self.config.root.clone()) {
             Ok(loaded) => {
+                self.teller.accepted();
                 self.problems(path, loaded.warnings);
                 // A second edit may come before the first is in force: what runs is what counts.
                 let server_changed = self.config.server != loaded.config.server;
@@ -396,12 +408,15 @@ impl Performer {
                 })
             }
             Err(LoadError::Invalid(diagnostics)) => {
+                self.teller.refused(&self.relative(path), &diagnostics);
                 self.problems(path, diagnostics);
                 self.console
                     .note(&format!("{shown} is not applied; the earlier config holds"));
                 None
             }
             Err(error) => {
+                self.teller
+                    .unreadable(&self.relative(path), error.to_string());
                 self.console
                     .note(&format!("{error}; the earlier config holds"));
                 None
@@ -441,16 +456,15 @@ impl Performer {
 
     // --- lines ---
 
-    /// Shows a report, and at the end of a cycle what stands then: in lines, and in the file for editors.
+    /// Tells a report, and at the end of a cycle what stands then: in the file for editors, too.
     fn tell(&mut self, report: &Report) {
         let Report::End { outcome, .. } = report else {
-            self.show(report, &Problems::default());
+            self.pass_on(report, Problems::default());
             return;
         };
         match outcome {
-            // It says nothing about the rules: the cycle that took over will.
             Outcome::Superseded => {
-                self.show(report, &Problems::default());
+                self.pass_on(report, Problems::default());
                 return;
             }
             Outcome::Failed { rule, .. } => self.builds.timed_out(*rule),
@@ -466,59 +480,26 @@ impl Performer {
                 "cannot write .devwatch/locations: {error}; it holds an earlier build's problems"
             ));
         }
-        self.show(report, &problems);
+        self.pass_on(report, problems);
     }
 
-    fn show(&self, report: &Report, problems: &Problems) {
-        let about = match report {
-            Report::Down { generation, .. } => Some(*generation),
-            Report::End {
-                outcome: Outcome::Crashed { generation, .. },
-                ..
-            } => Some(*generation),
-            Report::Begin { .. }
-            | Report::End { .. }
-            | Report::Stale { .. }
-            | Report::Paused
-            | Report::Resumed { .. }
-            | Report::Stopped { .. }
-            | Report::Interim(_)
-            | Report::Draining { .. }
-            | Report::TookOver { .. }
-            | Report::Overdue { .. }
-            | Report::Killed { .. }
-            | Report::Stuck { .. } => None,
+    fn pass_on(&mut self, report: &Report, problems: Problems) {
+        let from = Sources {
+            config: &self.config,
+            builds: &self.builds,
+            servers: &self.servers,
         };
-        let last = about.map_or(&[][..], |generation| self.servers.last_lines(generation));
-        let names = Names {
-            rules: self
-                .config
-                .rules
-                .iter()
-                .map(|rule| rule.name.as_str())
-                .collect(),
-            stop_signal: self
-                .config
-                .server
-                .as_ref()
-                .map_or("SIGTERM", |server| server.stop.signal.as_str()),
-            url: self.servers.url(),
-            connections: if let Report::Overdue {
-                who: Who::Server(generation),
-                ..
-            } = report
-            {
-                self.servers.connections(*generation)
-            } else {
-                0
-            },
-            last,
-            problems,
-            clock: &|instant| plain::time_of_day(instant.elapsed()),
+        self.teller.report(report, problems, from);
+    }
+
+    /// All that is known, for whoever shows it.
+    pub fn overview(&self, status: Status) -> Overview {
+        let from = Sources {
+            config: &self.config,
+            builds: &self.builds,
+            servers: &self.servers,
         };
-        for line in plain::lines(report, &names) {
-            self.console.line(&line);
-        }
+        self.teller.overview(status, self.watcher.as_ref(), from)
     }
 
     /// Findings in the config, with its whole path: editors may run in another folder.

@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 
 use crate::config::{self, Config, HotMode, ReadyBy};
 use crate::event_loop::Input;
+use crate::overview::Place;
 use crate::process::{self, Guardian, Spec, tree};
 use crate::restart::contract::{Adopt, Contract};
 use crate::restart::environment::{self, ServerEnv};
@@ -90,6 +91,44 @@ impl Servers {
     /// Where the server answers, as far as that is known.
     pub fn url(&self) -> Option<String> {
         self.url.clone()
+    }
+
+    /// Where the server answers: what devwatch holds, or what the newest generation listens on by itself.
+    pub fn places(&self) -> Vec<Place> {
+        let held = self.held.places();
+        if !held.is_empty() {
+            return held;
+        }
+        let newest = self
+            .generations
+            .values()
+            .max_by_key(|generation| generation.number);
+        let own = newest.map_or(&[][..], |generation| &generation.sockets.addresses);
+        let first = self.url.iter().map(|url| Place {
+            text: url.trim_end_matches('/').to_owned(),
+            url: Some(url.clone()),
+        });
+        let mut places: Vec<Place> = first.collect();
+        for address in own {
+            let text = match address {
+                config::Address::Tcp(address) => evidence::reachable(*address).to_string(),
+                config::Address::Unix(path) => format!("unix:{}", path.display()),
+            };
+            if !places.iter().any(|place| place.text.ends_with(&text)) {
+                places.push(Place { text, url: None });
+            }
+        }
+        places
+    }
+
+    /// How many connections wait at held sockets for somebody to accept them.
+    pub fn waiting(&self) -> usize {
+        self.held.waiting()
+    }
+
+    /// The job whose keeper the processes of `job` live under.
+    pub fn keeper(&self, job: JobId) -> Option<JobId> {
+        Some(self.generations.get(&job)?.keeper)
     }
 
     /// How many clients are connected to a generation.

@@ -199,9 +199,12 @@ impl State {
         }
     }
 
-    /// The median of the last successful runs of the rule of this name.
+    /// The median of the last successful runs of the rule of this name; none before there are three.
     pub fn median(&self, rule: &str) -> Option<Duration> {
         let mut runs: Vec<u64> = self.rules.get(rule)?.took.iter().copied().collect();
+        if runs.len() < FEWEST_RUNS {
+            return None;
+        }
         runs.sort_unstable();
         let middle = runs.get(runs.len() / 2)?;
         Some(Duration::from_millis(*middle))
@@ -366,6 +369,8 @@ const VERSION: u64 = 2;
 /// Not `.devwatch` itself, which is watched where a rule takes a file in it.
 const COOKIES: &str = "cookies";
 
+/// Of fewer, a median is chance.
+const FEWEST_RUNS: usize = 3;
 /// As many as a median needs to be calm, and few enough to follow a project that grows.
 const MOST_RUNS: usize = 20;
 

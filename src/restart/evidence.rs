@@ -642,7 +642,7 @@ fn unix_bound(rows: &[UnixRow], listening: u64) -> Option<&Path> {
 }
 
 /// An address to reach a listening one by: a wildcard is reached through loopback.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let mut reachable = address;
     if address.ip().is_unspecified() {
         reachable.set_ip(match address {

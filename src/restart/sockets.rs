@@ -26,6 +26,7 @@ use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 
 use crate::config::{Address, Listen};
+use crate::overview::Place;
 
 use super::evidence::{self, TcpState};
 use super::ready::is_service;
@@ -164,6 +165,36 @@ impl Held {
             ),
             Address::Tcp(_) | Address::Unix(_) => None,
         })
+    }
+
+    /// Where they can be reached, for people; those of a browser as it wants them.
+    pub fn places(&self) -> Vec<Place> {
+        let place = |socket: &Socket| match &socket.actual {
+            Address::Tcp(address) if socket.name == "http" || socket.name == "https" => {
+                let text = format!("{}://{}", socket.name, evidence::reachable(*address));
+                let url = Some(format!("{text}/"));
+                Place { text, url }
+            }
+            Address::Tcp(address) => Place {
+                text: format!("{} {address}", socket.name),
+                url: None,
+            },
+            Address::Unix(path) => Place {
+                text: format!("unix:{}", path.display()),
+                url: None,
+            },
+        };
+        self.sockets.iter().map(place).collect()
+    }
+
+    /// How many connections wait at them for somebody to accept them, where the system says it: TCP, on Linux.
+    pub fn waiting(&self) -> usize {
+        let tcp = |socket: &&Socket| matches!(socket.actual, Address::Tcp(_));
+        self.sockets
+            .iter()
+            .filter(tcp)
+            .map(|socket| unaccepted(&socket.fd))
+            .sum()
     }
 
     /// The addresses that other machines may reach, for a warning.
@@ -774,6 +805,36 @@ fn is_shut_down(fd: &OwnedFd) -> bool {
         && fds[0]
             .revents()
             .is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
+}
+
+/// How many connections a listening socket has that nobody has accepted.
+#[cfg(target_os = "linux")]
+fn unaccepted(socket: &OwnedFd) -> usize {
+    // SAFETY: all fields of a tcp_info are numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `size` bytes into `info`, which is as large.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut size,
+        )
+    };
+    // Of a listening socket this field is the length of its queue (tcp_get_info in the kernel).
+    if result == 0 {
+        info.tcpi_unacked as usize
+    } else {
+        0
+    }
+}
+
+/// Nobody says it here.
+#[cfg(not(target_os = "linux"))]
+fn unaccepted(_socket: &OwnedFd) -> usize {
+    0
 }
 
 #[cfg(test)]
