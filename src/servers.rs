@@ -216,6 +216,7 @@ impl Servers {
                 program: None,
                 env,
                 cwd: server.cwd.clone(),
+                stdin: None,
                 inherit,
                 ready_line,
             },
