@@ -192,6 +192,7 @@ impl Builds {
             program: None,
             env: environment::rule(std::env::vars_os(), &rule.env),
             cwd: rule.cwd.clone(),
+            stdin: None,
             inherit: Vec::new(),
             ready_line: None,
         }

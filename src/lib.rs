@@ -15,6 +15,7 @@
 //! |   | [`diagnostics`] | what rules print becomes problems: file, line, column |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
 //! | 6 show | [`plain`] | reports become lines |
+//! |   | [`terminal`] | what puts a terminal back that was drawn on |
 //!
 //! [`config`] describes what to do, [`event_loop`] is the only loop and the only clock, [`performer`] carries
 //! out what the supervisor orders. The edges know only the supervisor's vocabulary; the supervisor knows nobody.
@@ -52,6 +53,7 @@ pub mod signals;
 pub mod state;
 pub mod supervisor;
 pub mod teller;
+pub mod terminal;
 pub mod watch;
 
 use std::io::{IsTerminal as _, Write as _};

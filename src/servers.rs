@@ -255,6 +255,7 @@ impl Servers {
                 program: None,
                 env,
                 cwd: server.cwd.clone(),
+                stdin: None,
                 inherit,
                 ready_line,
             },

@@ -3,7 +3,7 @@
 //!
 //! It has one thread, so it may fork, and almost nothing in memory, so forking is cheap. It starts a keeper
 //! for each job and does nothing else while devwatch lives. Its line to devwatch ends however devwatch ends,
-//! `kill -9` included; then it kills everything below, puts the terminal back, and goes. The lock that it
+//! `kill -9` included; then it puts the terminal back, kills everything below, and goes. The lock that it
 //! holds is free when nothing of the old devwatch is left.
 
 #![expect(
@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -24,17 +24,22 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::termios::{
     ControlFlags, InputFlags, LocalFlags, OutputFlags, SetArg, Termios, tcgetattr, tcsetattr,
 };
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, write};
 
 use super::keeper::{Duty, FORK_WAITS, keep};
-use super::kernel::{become_subreaper, close_all_but, set_name};
+use super::kernel::{become_subreaper, close_all_but, reopen, set_name};
 use super::kill::{Killing, Reaped, poll_timeout, reap};
 use super::notes::{self, Notes};
 use super::tree;
 use super::wire::{self, Answer, Modes, Request, Spawn};
+use crate::terminal::LEAVE_SCREEN;
 
 /// In place of a descriptor's number on the guardian's command line: there is none.
 pub(super) const NONE: &str = "-";
+
+/// How long the last word to a terminal is tried for, once everything else is done: somebody who has stopped it
+/// with Ctrl-S may never read again, and the next devwatch waits for this one's lock.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Runs the guardian and ends the process. `devwatch __guardian LINE LOCK TERMINAL` calls it before anything
 /// else; the arguments are numbers of inherited descriptors, or `-`.
@@ -65,6 +70,8 @@ struct Guard {
     terminal: Option<OwnedFd>,
     /// How the terminal was before devwatch changed it.
     modes: Option<Modes>,
+    /// devwatch's full screen is up.
+    screen: bool,
     keepers: BTreeMap<Pid, u64>,
     waiting: Vec<Waiting>,
     /// Jobs whose keeper ended with a tree below it; that tree now hangs below the guardian.
@@ -117,6 +124,7 @@ impl Guard {
             duty: duty(),
             terminal,
             modes: None,
+            screen: false,
             keepers: BTreeMap::new(),
             waiting: Vec::new(),
             orphaned: Vec::new(),
@@ -165,6 +173,7 @@ impl Guard {
     fn obey(&mut self, request: Request, descriptors: Vec<OwnedFd>) {
         match request {
             Request::Hello(modes) => self.modes = modes,
+            Request::Screen(up) => self.screen = up,
             Request::Spawn(spawn) => self.start(spawn, descriptors, 0),
         }
     }
@@ -253,8 +262,11 @@ impl Guard {
     /// devwatch is gone: so goes everything that it started, and then the guardian.
     fn clean_up(&mut self) -> ! {
         if self.duty == Duty::Kill {
-            // First, as the shell is about to show its prompt.
+            // First, as the shell is about to show its prompt. Whatever devwatch had written is in the terminal by
+            // now, and what is still to be killed has no way to write to it.
             self.restore_terminal();
+            let mut last_word = self.last_word();
+            last_word.iter_mut().for_each(LastWord::say);
             let mut killing = Killing::begin();
             loop {
                 match reap() {
@@ -270,6 +282,9 @@ impl Guard {
                         self.notes.take();
                     }
                 }
+            }
+            if let Some(last_word) = last_word {
+                self.insist(last_word);
             }
         }
         std::process::exit(0)
@@ -289,12 +304,79 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Where the full screen is up: to be left.
+    fn last_word(&self) -> Option<LastWord> {
+        let terminal = self.terminal.as_ref().filter(|_| self.screen)?;
+        // What belongs to another user (su) cannot be opened again. It is shared with the shell, which must not find
+        // that writes do not wait for it; that there is room for a word is asked in any case.
+        let terminal = reopen(terminal.as_fd()).or_else(|_| terminal.try_clone());
+        let terminal = terminal.ok().filter(|_| self.may_leave_screen())?;
+        Some(LastWord {
+            terminal,
+            rest: LEAVE_SCREEN.as_bytes(),
+        })
+    }
+
+    /// Whether whoever has the terminal by now expects its main screen, which no shell restores: unlike its settings.
+    /// A job that was started in the moment of devwatch's end may have a screen of its own.
+    fn may_leave_screen(&self) -> bool {
+        let Some(modes) = &self.modes else {
+            return false;
+        };
+        let leader = tree::process(Pid::from_raw(modes.session));
+        leader.is_none_or(|leader| {
+            let group = leader.foreground;
+            let is_known = group == modes.group || modes.ancestors.contains(&group);
+            is_known || (group > 0 && !tree::group_lives(Pid::from_raw(group)))
+        })
+    }
+
+    /// A terminal that is slow to read gets some time.
+    fn insist(&self, mut last_word: LastWord) {
+        let deadline = Instant::now() + LAST_WORD;
+        while !last_word.rest.is_empty() && Instant::now() < deadline && self.may_leave_screen() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut sources = [PollFd::new(last_word.terminal.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll(&mut sources, poll_timeout(Some(left)));
+            last_word.say();
+        }
+    }
+}
+
+/// What is still to be written to a terminal that nobody may be reading.
+struct LastWord {
+    terminal: OwnedFd,
+    rest: &'static [u8],
+}
+
+impl LastWord {
+    /// Writes as much as there is room for.
+    fn say(&mut self) {
+        let mut sources = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLOUT)];
+        let has_room = matches!(
+            poll(&mut sources, poll_timeout(Some(Duration::ZERO))),
+            Ok(1..)
+        );
+        if !has_room {
+            return;
+        }
+        match write(&self.terminal, self.rest) {
+            Ok(written) => self.rest = &self.rest[written..],
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // The terminal has gone.
+            Err(_) => self.rest = &[],
+        }
+    }
+}
+
 /// Reads a terminal's settings as they are now.
 pub(super) fn modes_of(terminal: &OwnedFd) -> Result<Modes, Errno> {
     let now = tcgetattr(terminal)?;
     Ok(Modes {
         session: nix::unistd::getsid(None)?.as_raw(),
         group: nix::unistd::getpgrp().as_raw(),
+        ancestors: tree::ancestor_groups(),
         flags: [
             now.input_flags.bits().into(),
             now.output_flags.bits().into(),

@@ -4,7 +4,7 @@
 //! job's process group and loses its parent is out of reach there.
 
 use std::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -55,6 +55,30 @@ pub(super) fn die_with(parent: Pid) -> Result<(), Errno> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn die_with(_parent: Pid) -> Result<(), Errno> {
     Ok(())
+}
+
+/// Another description of an open terminal, to write to: what is set on it is not set for anybody else.
+///
+/// # Errors
+/// It belongs to another user.
+#[cfg(target_os = "linux")]
+pub(super) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    use nix::fcntl::{OFlag, open};
+    use std::os::fd::AsRawFd;
+
+    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
+    open(path.as_str(), flags, nix::sys::stat::Mode::empty())
+}
+
+/// Elsewhere by its name.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    use nix::fcntl::{OFlag, open};
+
+    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let path = nix::unistd::ttyname(terminal)?;
+    open(&path, flags, nix::sys::stat::Mode::empty())
 }
 
 /// Closes every descriptor of the calling process except `keep`.

@@ -74,7 +74,10 @@ pub struct Spec {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory.
     pub cwd: PathBuf,
-    /// What the program finds at descriptors 3, 4, ...: at most 197. With any, `LISTEN_PID` is its pid.
+    /// What the program reads as its stdin, e.g. the read end of a pipe: it reads the end when all write ends are
+    /// closed. Without it, /dev/null.
+    pub stdin: Option<OwnedFd>,
+    /// What the program finds at descriptors 3, 4, ...: at most 196. With any, `LISTEN_PID` is its pid.
     pub inherit: Vec<OwnedFd>,
     /// A line of its output to be told about, once.
     pub ready_line: Option<Regex>,
@@ -180,12 +183,43 @@ pub struct Guardian {
     lock: Option<OwnedFd>,
     terminal: Option<(OwnedFd, Modes)>,
     pid: Pid,
-    line: Mutex<UnixStream>,
+    line: GuardianLine,
     lines: Lines,
     errands: Sender<Errand>,
     bell: PipeWriter,
     /// Ends when the reader does.
     reader: Receiver<()>,
+}
+
+/// Tells the guardian whether devwatch's full screen is up, from any thread.
+#[derive(Clone)]
+pub struct ScreenNotice(GuardianLine);
+
+impl ScreenNotice {
+    /// From here on the full screen is up, or is not. If devwatch is killed while it is, the guardian writes
+    /// [`LEAVE_SCREEN`](crate::terminal::LEAVE_SCREEN) to the terminal. So this comes before the screen is entered,
+    /// and after it has been left: for a suspension (Ctrl-Z), and at the end, as well. It waits for nobody.
+    pub fn tell(&self, up: bool) {
+        let mut line = self.0.lock();
+        line.screen = up;
+        // If the guardian is gone, the next one is told.
+        let _ = wire::send(&line.to, &Request::Screen(up).encode(), &[]);
+    }
+}
+
+/// devwatch's line to the guardian, and what a new guardian has to be told.
+#[derive(Clone)]
+struct GuardianLine(Arc<Mutex<ToGuardian>>);
+
+struct ToGuardian {
+    to: UnixStream,
+    screen: bool,
+}
+
+impl GuardianLine {
+    fn lock(&self) -> MutexGuard<'_, ToGuardian> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Guardian {
@@ -221,7 +255,7 @@ impl Guardian {
             .transpose()
             .context("cannot share the lock")?;
         let terminal = terminal();
-        let (line, child) = start_guardian(executable, lock.as_ref(), terminal.as_ref())?;
+        let (line, child) = start_guardian(executable, lock.as_ref(), terminal.as_ref(), false)?;
         let pid = pid_of(&child);
         let (errands, inbox) = channel();
         let (listener, bell) = io::pipe().context("cannot make a pipe")?;
@@ -243,7 +277,10 @@ impl Guardian {
             lock,
             terminal,
             pid,
-            line: Mutex::new(line),
+            line: GuardianLine(Arc::new(Mutex::new(ToGuardian {
+                to: line,
+                screen: false,
+            }))),
             lines,
             errands,
             bell,
@@ -260,7 +297,7 @@ impl Guardian {
     /// zero byte, too many descriptors). Then nothing is reported.
     pub fn spawn(&self, job: JobId, spec: Spec) -> Result<()> {
         ensure!(
-            spec.inherit.len() + 3 <= MOST_DESCRIPTORS,
+            spec.inherit.len() + 4 <= MOST_DESCRIPTORS,
             "cannot hand on {} descriptors",
             spec.inherit.len()
         );
@@ -299,8 +336,9 @@ impl Guardian {
         ));
         let mut descriptors: Vec<BorrowedFd<'_>> =
             vec![keepers.as_fd(), out_writer.as_fd(), err_writer.as_fd()];
+        descriptors.extend(spec.stdin.iter().map(AsFd::as_fd));
         descriptors.extend(spec.inherit.iter().map(AsFd::as_fd));
-        let sent = wire::send(&self.line(), &frame, &descriptors);
+        let sent = wire::send(&self.line.lock().to, &frame, &descriptors);
         if sent.is_err() {
             self.lines.remove(job);
             self.tell(Errand::Forget(job));
@@ -368,6 +406,17 @@ impl Guardian {
         self.lines.keeper(job)
     }
 
+    /// Tells the guardian whether devwatch's full screen is up. At first it is not. See [`ScreenNotice::tell`].
+    pub fn screen(&self, up: bool) {
+        self.screen_notice().tell(up);
+    }
+
+    /// The same for other threads. It holds through [`Guardian::revive`], and says nothing once the guardian has been
+    /// shut down.
+    pub fn screen_notice(&self) -> ScreenNotice {
+        ScreenNotice(self.line.clone())
+    }
+
     /// The guardian's process.
     pub fn pid(&self) -> Pid {
         self.pid
@@ -378,13 +427,18 @@ impl Guardian {
     /// # Errors
     /// As [`Guardian::start`].
     pub fn revive(&mut self) -> Result<()> {
-        let (line, child) =
-            start_guardian(&self.executable, self.lock.as_ref(), self.terminal.as_ref())?;
+        // Held until the new one is there: what is said meanwhile is said to that one.
+        let mut line = self.line.lock();
+        let (to, child) = start_guardian(
+            &self.executable,
+            self.lock.as_ref(),
+            self.terminal.as_ref(),
+            line.screen,
+        )?;
         self.pid = pid_of(&child);
-        let reader_line = line
-            .try_clone()
-            .context("cannot share the guardian's line")?;
-        self.line = Mutex::new(line);
+        let reader_line = to.try_clone().context("cannot share the guardian's line")?;
+        line.to = to;
+        drop(line);
         self.tell(Errand::Attach(reader_line, child));
         Ok(())
     }
@@ -392,10 +446,6 @@ impl Guardian {
     /// Ends every job with everything below it, and the guardian. Waits for that, at most 2 s. Output is still
     /// handed on, but nothing is reported any more.
     pub fn shutdown(self) {}
-
-    fn line(&self) -> MutexGuard<'_, UnixStream> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 
     fn tell(&self, errand: Errand) {
         // If the reader has gone (its callback panicked), so has devwatch in a moment.
@@ -408,7 +458,7 @@ impl Drop for Guardian {
     fn drop(&mut self) {
         self.tell(Errand::Close);
         // The guardian takes that for the end of devwatch.
-        let _ = self.line().shutdown(Shutdown::Write);
+        let _ = self.line.lock().to.shutdown(Shutdown::Write);
         match self.reader.recv_timeout(LAST_WAIT) {
             // It never sends anything: it ends.
             Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
@@ -516,6 +566,7 @@ fn start_guardian(
     executable: &Path,
     lock: Option<&OwnedFd>,
     terminal: Option<&(OwnedFd, Modes)>,
+    screen_is_up: bool,
 ) -> Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair().context("cannot make a line to the guardian")?;
     let lock = lock.map(AsRawFd::as_raw_fd);
@@ -551,7 +602,9 @@ fn start_guardian(
     guardians.insert(pid_of(&child));
     drop(guardians);
     let hello = Request::Hello(terminal.map(|(_, modes)| modes.clone()));
-    wire::send(&ours, &hello.encode(), &[]).context("the guardian went at once")?;
+    for request in [hello, Request::Screen(screen_is_up)] {
+        wire::send(&ours, &request.encode(), &[]).context("the guardian went at once")?;
+    }
     Ok((ours, child))
 }
 
@@ -595,6 +648,7 @@ fn frame(job: JobId, spec: &Spec, cwd: &Path) -> Result<Vec<u8>> {
             .collect(),
         env: spec.env.iter().map(variable).collect(),
         cwd: cwd.to_owned().into_os_string().into_vec(),
+        stdin: spec.stdin.is_some(),
     };
     let has_zero = |text: &Vec<u8>| text.contains(&0);
     ensure!(

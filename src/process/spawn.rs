@@ -2,7 +2,7 @@
 //!
 //! Everything that needs memory is prepared before the fork; between fork and exec the child only makes
 //! async-signal-safe calls. It gets its own session (no terminal to type into or to be stopped by), stdin from
-//! /dev/null, clean signal state, and the sockets it was promised from descriptor 3 on.
+//! /dev/null unless it is given a pipe, clean signal state, and the sockets it was promised from descriptor 3 on.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io::{self, PipeReader, Read};
@@ -34,6 +34,8 @@ pub(super) struct Program {
     /// `LISTEN_PID=` and room for a number; empty if nothing is inherited.
     listen_pid: Vec<u8>,
     cwd: CString,
+    /// Without it, what the keeper has: /dev/null.
+    stdin: Option<OwnedFd>,
     out: OwnedFd,
     err: OwnedFd,
     inherit: Vec<OwnedFd>,
@@ -63,7 +65,8 @@ pub(super) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> 
 }
 
 impl Program {
-    /// Prepares what a request describes. `descriptors` are those for stdout, stderr and from 3 on.
+    /// Prepares what a request describes. `descriptors` are those for stdout, stderr, stdin if it says so, and from
+    /// 3 on.
     ///
     /// # Errors
     /// A text contains a zero byte, or descriptors are missing.
@@ -71,6 +74,11 @@ impl Program {
         let mut descriptors = descriptors.into_iter();
         let (Some(out), Some(err)) = (descriptors.next(), descriptors.next()) else {
             return Err(Errno::EBADF.into());
+        };
+        let stdin = match (spawn.stdin, descriptors.len()) {
+            (false, _) => None,
+            (true, 0) => return Err(Errno::EBADF.into()),
+            (true, _) => descriptors.next(),
         };
         let inherit: Vec<OwnedFd> = descriptors.collect();
         let program = spawn.program;
@@ -99,6 +107,7 @@ impl Program {
             env: c_strings(env)?,
             listen_pid,
             cwd: CString::new(spawn.cwd)?,
+            stdin,
             out,
             err,
             inherit,
@@ -118,11 +127,10 @@ impl Program {
         if !self.listen_pid.is_empty() {
             env.push(std::ptr::null());
         }
-        // Sources for 1, 2, 3, ... and at last the pipe for the report.
-        let mut sources: Vec<RawFd> = [&self.out, &self.err]
-            .into_iter()
-            .map(AsRawFd::as_raw_fd)
-            .collect();
+        // Sources for (0,) 1, 2, 3, ... and at last the pipe for the report.
+        let first = if self.stdin.is_some() { 0 } else { 1 };
+        let standard = self.stdin.iter().chain([&self.out, &self.err]);
+        let mut sources: Vec<RawFd> = standard.map(AsRawFd::as_raw_fd).collect();
         sources.extend(self.inherit.iter().map(AsRawFd::as_raw_fd));
         sources.push(report.as_raw_fd());
         let parent = Pid::this();
@@ -142,7 +150,7 @@ impl Program {
                     );
                     env[listen_pid] = self.listen_pid.as_ptr().cast();
                 }
-                let (stage, errno) = self.become_it(&argv, &env, &mut sources, parent, last);
+                let (stage, errno) = self.become_it(&argv, &env, first, &mut sources, parent, last);
                 let report = sources.last().copied().unwrap_or(-1);
                 tell(report, [stage.number(), errno as i32]);
                 // SAFETY: ends the child without running anything of the parent's.
@@ -160,6 +168,7 @@ impl Program {
         &self,
         argv: &[*const libc::c_char],
         env: &[*const libc::c_char],
+        first: RawFd,
         sources: &mut [RawFd],
         parent: Pid,
         last_signal: i32,
@@ -168,7 +177,7 @@ impl Program {
         if let Err(errno) = Errno::result(unsafe { libc::setsid() }) {
             return (Stage::Setup, errno);
         }
-        if let Err(errno) = place(sources) {
+        if let Err(errno) = place(first, sources) {
             return (Stage::Setup, errno);
         }
         if let Err(errno) = die_with(parent).and_then(|()| notes::reset(last_signal)) {
@@ -206,8 +215,9 @@ pub(super) fn failure(mut result: PipeReader) -> Option<(Stage, i32)> {
     ))
 }
 
-/// Puts all but the last of `sources` at 1, 2, 3, ..., and the last, whose number changes, beyond them.
-fn place(sources: &mut [RawFd]) -> Result<(), Errno> {
+/// Puts all but the last of `sources` at `first` (0 or 1) and what follows, and the last, whose number changes, beyond
+/// them.
+fn place(first: RawFd, sources: &mut [RawFd]) -> Result<(), Errno> {
     let beyond = sources.len() as RawFd;
     // First out of the way: a source may sit where another one belongs. Since none stays below, no dup2 here
     // ever gets two equal numbers, which would do nothing and leave CLOEXEC set.
@@ -218,7 +228,7 @@ fn place(sources: &mut [RawFd]) -> Result<(), Errno> {
     let Some((_report, rest)) = sources.split_last() else {
         return Ok(());
     };
-    for (target, &source) in (1..).zip(rest) {
+    for (target, &source) in (first..).zip(rest) {
         // SAFETY: dup2 takes two integers; the target is ours to replace.
         Errno::result(unsafe { libc::dup2(source, target) })?;
     }
@@ -352,7 +362,7 @@ mod tests {
                 sources[0] = aside[0];
                 libc::close(COUNT as RawFd);
                 sources[COUNT] = aside[0];
-                let mut right = place(&mut sources).is_ok();
+                let mut right = place(1, &mut sources).is_ok();
                 for place in 0..COUNT {
                     let target = place as RawFd + 1;
                     let mut byte = 255u8;

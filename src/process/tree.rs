@@ -78,6 +78,26 @@ pub(super) fn process_below(root: Pid, pid: Pid) -> Option<Process> {
 /// How often a climb begins again. Each time somebody has ended on the way, of whom there are only so many.
 const MOST_CLIMBS: usize = 16;
 
+/// The process groups of the caller's ancestors within its session, nearest first.
+pub(super) fn ancestor_groups() -> Vec<i32> {
+    let mut groups = Vec::new();
+    let Some(mut at) = process(Pid::this()) else {
+        return groups;
+    };
+    while let Some(parent) = process(at.parent).filter(|parent| parent.session == at.session) {
+        groups.push(parent.group.as_raw());
+        at = parent;
+    }
+    groups.dedup();
+    groups
+}
+
+/// Whether some process of this group has not ended.
+pub(super) fn group_lives(group: Pid) -> bool {
+    let lives = |process: &Process| process.group == group && !has_ended(process);
+    processes().iter().any(lives)
+}
+
 /// Whether `process` has ended, reaped or not: for where no pidfd tells. Its state alone does not: a main
 /// thread that has left is in `Z` while other threads run on.
 pub(super) fn has_ended(old: &Process) -> bool {

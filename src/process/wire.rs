@@ -23,8 +23,10 @@ const LONGEST_FRAME: u32 = 64 << 20;
 pub(super) enum Request {
     /// The first frame: what the terminal must look like when devwatch is gone.
     Hello(Option<Modes>),
+    /// Whether devwatch has drawn its full screen on the terminal. Not, before the first of these.
+    Screen(bool),
     /// Start a keeper for a job. Beside it travel: the keeper's end of its line, the write ends for stdout and
-    /// stderr, then what the job inherits from descriptor 3 on.
+    /// stderr, the read end for stdin if it has one, then what the job inherits from descriptor 3 on.
     Spawn(Spawn),
 }
 
@@ -35,6 +37,9 @@ pub(super) struct Modes {
     /// the shell has taken it back and set it up for itself.
     pub session: i32,
     pub group: i32,
+    /// The process groups of devwatch's ancestors within its session: whoever of them gets the terminal back
+    /// expects its main screen. Empty where there is no process table.
+    pub ancestors: Vec<i32>,
     /// Input, output, control and local flags.
     pub flags: [u64; 4],
     pub control_chars: Vec<u8>,
@@ -49,6 +54,8 @@ pub(super) struct Spawn {
     /// `NAME=value`.
     pub env: Vec<Vec<u8>>,
     pub cwd: Vec<u8>,
+    /// Whether a descriptor for stdin travels beside it.
+    pub stdin: bool,
 }
 
 /// What the guardian tells devwatch.
@@ -210,6 +217,9 @@ impl Request {
                 frame.number(1);
                 frame.number(modes.session as u64);
                 frame.number(modes.group as u64);
+                frame.number(modes.ancestors.len() as u64);
+                let ancestors = modes.ancestors.iter();
+                ancestors.for_each(|&group| frame.number(group as u64));
                 modes.flags.iter().for_each(|&flags| frame.number(flags));
                 frame.bytes(&modes.control_chars);
             }
@@ -220,6 +230,11 @@ impl Request {
                 frame.list(&spawn.argv);
                 frame.list(&spawn.env);
                 frame.bytes(&spawn.cwd);
+                frame.number(spawn.stdin.into());
+            }
+            Request::Screen(up) => {
+                frame.number(3);
+                frame.number((*up).into());
             }
         }
         frame.0
@@ -232,6 +247,7 @@ impl Request {
             1 => Request::Hello(Some(Modes {
                 session: rest.number()? as i32,
                 group: rest.number()? as i32,
+                ancestors: rest.numbers()?.iter().map(|&group| group as i32).collect(),
                 flags: [
                     rest.number()?,
                     rest.number()?,
@@ -246,7 +262,9 @@ impl Request {
                 argv: rest.list()?,
                 env: rest.list()?,
                 cwd: rest.bytes()?,
+                stdin: rest.number()? != 0,
             }),
+            3 => Request::Screen(rest.number()? != 0),
             _ => return None,
         };
         rest.0.is_empty().then_some(request)
@@ -416,8 +434,13 @@ impl Rest<'_> {
         Some(bytes.to_vec())
     }
 
-    fn list(&mut self) -> Option<Vec<Vec<u8>>> {
+    fn numbers(&mut self) -> Option<Vec<u64>> {
         // Collected one by one: a wrong count must not reserve memory.
+        (0..self.number()?).map(|_| self.number()).collect()
+    }
+
+    fn list(&mut self) -> Option<Vec<Vec<u8>>> {
+        // As above.
         (0..self.number()?).map(|_| self.bytes()).collect()
     }
 }
@@ -439,26 +462,37 @@ mod tests {
             (
                 any::<i32>(),
                 any::<i32>(),
+                any::<Vec<i32>>(),
                 any::<[u64; 4]>(),
                 any::<Vec<u8>>()
             )
-                .prop_map(|(session, group, flags, control_chars)| {
+                .prop_map(|(session, group, ancestors, flags, control_chars)| {
                     Request::Hello(Some(Modes {
                         session,
                         group,
+                        ancestors,
                         flags,
                         control_chars,
                     }))
                 }),
-            (any::<u64>(), list(), list(), any::<Vec<u8>>()).prop_map(|(job, argv, env, cwd)| {
-                Request::Spawn(Spawn {
-                    job,
-                    program: argv.first().cloned().unwrap_or_default(),
-                    argv,
-                    env,
-                    cwd,
-                })
-            }),
+            any::<bool>().prop_map(Request::Screen),
+            (
+                any::<u64>(),
+                list(),
+                list(),
+                any::<Vec<u8>>(),
+                any::<bool>()
+            )
+                .prop_map(|(job, argv, env, cwd, stdin)| {
+                    Request::Spawn(Spawn {
+                        job,
+                        program: argv.first().cloned().unwrap_or_default(),
+                        argv,
+                        env,
+                        cwd,
+                        stdin,
+                    })
+                }),
         ]
     }
 

@@ -1404,6 +1404,7 @@ impl World {
                     }
                     self.cold_owed |= waited.cold && supervisor.serving.is_some();
                     self.reconfiguring |= waited.configured;
+                    self.stopped &= !waited.configured;
                     let mut unnamed = waited.files;
                     if let Some(Cause::Files(files)) = begun {
                         unnamed.retain(|file| !files.contains(file));

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,12 +27,13 @@ use std::time::{Duration, Instant};
 use devwatch::process::{Guardian, Output, Report, SpawnFailure, Spec, Stream, Target, tree};
 use devwatch::supervisor::event::Exit;
 use devwatch::supervisor::generation::JobId;
+use devwatch::terminal::LEAVE_SCREEN;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::termios::{LocalFlags, SetArg, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, tcsetpgrp};
 use regex::Regex;
 
 /// Generous: the machine may be busy. A test that waits this long has failed.
@@ -250,6 +251,7 @@ fn spec<const N: usize>(argv: [&str; N]) -> Spec {
             .filter(|(name, _)| name == "PATH")
             .collect(),
         cwd: PathBuf::from("/"),
+        stdin: None,
         inherit: Vec::new(),
         ready_line: None,
     }
@@ -332,6 +334,52 @@ fn all_output_comes_before_the_exit_although_a_grandchild_holds_the_pipe() {
         house.guardian.kill(job);
         house.tree_gone(job);
     }
+}
+
+#[test]
+fn a_job_reads_what_it_is_sent_and_the_end_when_that_is_closed() {
+    let house = House::new();
+    let (read, mut write) = std::io::pipe().expect("a pipe");
+    let mut echo =
+        house.script("while read line; do echo \"got $line\"; done; echo end; ls /proc/$$/fd");
+    echo.stdin = Some(read.into());
+    // Its place among the others is its own.
+    echo.inherit = vec![File::open("/dev/null").expect("a file").into()];
+    let job = house.spawn(echo);
+    house.spawned(job);
+    write.write_all(b"one\n").expect("sent");
+    house.wait_for_output(job, "got one\n");
+    // Another job inherits nothing of it.
+    let (other, status) = house.run(spec(["cat"]));
+    assert_eq!(
+        (status, house.printed.text(other)),
+        (Exit::Code(0), String::new())
+    );
+    write.write_all(b"two\n").expect("sent");
+    house.wait_for_output(job, "got two\n");
+    drop(write);
+    let (status, _) = house.exited(job);
+    assert_eq!(status, Exit::Code(0));
+    house.tree_gone(job);
+    assert_eq!(
+        house.printed.text(job),
+        "got one\ngot two\nend\n0\n1\n2\n3\n"
+    );
+}
+
+#[test]
+fn whoever_writes_to_a_job_that_has_ended_is_told_so() {
+    let house = House::new();
+    let (read, mut write) = std::io::pipe().expect("a pipe");
+    let mut reader = house.script("read line; exit 3");
+    reader.stdin = Some(read.into());
+    let job = house.spawn(reader);
+    house.spawned(job);
+    write.write_all(b"go\n").expect("sent");
+    assert_eq!(house.exited(job).0, Exit::Code(3));
+    house.tree_gone(job);
+    let error = write.write_all(b"on\n").expect_err("nobody reads");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }
 
 #[test]
@@ -1340,6 +1388,134 @@ fn a_terminal_that_somebody_else_has_taken_is_left_alone() {
     client.finish();
 }
 
+#[test]
+fn a_killed_devwatch_leaves_its_screen() {
+    let mut scene = OnTerminal::start("screen");
+    kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
+    scene.reads("drawn");
+    scene.reads(LEAVE_SCREEN);
+    scene.client.finish();
+}
+
+#[test]
+fn a_guardian_that_took_the_place_of_another_leaves_the_screen_too() {
+    let mut scene = OnTerminal::start("screen");
+    let guardian = scene.client.pid_after("@guardian ");
+    let pid = scene.client.pid_after("@up ");
+    kill(guardian, Signal::SIGKILL).expect("killed");
+    scene.client.pid_after("@revived ");
+    kill(pid, Signal::SIGKILL).expect("killed");
+    scene.reads(LEAVE_SCREEN);
+    scene.client.finish();
+}
+
+#[test]
+fn a_screen_that_devwatch_has_left_itself_is_not_left_again() {
+    let mut scene = OnTerminal::start("left");
+    let guardian = scene.client.pid_after("@guardian ");
+    kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
+    eventually("the guardian has gone", || !runs(guardian));
+    scene.is_left_alone();
+    scene.client.finish();
+}
+
+#[test]
+fn the_screen_of_another_job_that_has_the_terminal_by_now_is_not_left() {
+    let mut scene = OnTerminal::start("other job");
+    let guardian = scene.client.pid_after("@guardian ");
+    let other = scene.client.pid_after("@other ");
+    kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
+    eventually("the guardian has gone", || !runs(guardian));
+    scene.is_left_alone();
+    kill(other, Signal::SIGKILL).expect("killed");
+    scene.client.finish();
+}
+
+#[test]
+fn a_terminal_that_a_job_had_that_is_gone_is_left() {
+    let mut scene = OnTerminal::start("dead job");
+    kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
+    scene.reads(LEAVE_SCREEN);
+    scene.client.finish();
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_holds_up_no_guardian() {
+    let mut scene = OnTerminal::start("full");
+    let guardian = scene.client.pid_after("@guardian ");
+    kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
+    eventually("the guardian has gone", || !runs(guardian));
+    scene.client.finish();
+}
+
+#[test]
+fn a_terminal_that_is_read_late_is_left_all_the_same() {
+    let mut scene = OnTerminal::start("full");
+    kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
+    scene.reads(LEAVE_SCREEN);
+    scene.client.finish();
+}
+
+/// A scene of its own session and terminal, below a shell.
+struct OnTerminal {
+    client: Client,
+    master: OwnedFd,
+    /// As long as somebody has it open, what was written can be read.
+    _slave: OwnedFd,
+    read: Vec<u8>,
+}
+
+impl OnTerminal {
+    fn start(scene: &str) -> OnTerminal {
+        let pty = nix::pty::openpty(None, None).expect("a terminal");
+        for end in [&pty.master, &pty.slave] {
+            // Other tests start processes meanwhile.
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("set");
+        }
+        let slave = pty.slave.try_clone().expect("a descriptor");
+        let client = Client::start_by(under_a_shell, scene, |command| {
+            command.stderr(slave);
+            // SAFETY: two system calls between fork and exec.
+            unsafe {
+                command.pre_exec(|| {
+                    nix::unistd::setsid()?;
+                    Errno::result(libc::ioctl(2, libc::TIOCSCTTY, 0))?;
+                    Ok(())
+                });
+            }
+        });
+        fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
+        OnTerminal {
+            client,
+            master: pty.master,
+            _slave: pty.slave,
+            read: Vec::new(),
+        }
+    }
+
+    /// All that was written so far.
+    fn read(&mut self) -> String {
+        let mut chunk = [0; 4096];
+        while let Ok(count) = nix::unistd::read(&self.master, &mut chunk) {
+            self.read.extend_from_slice(&chunk[..count]);
+        }
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// The shell may say that somebody was killed.
+    fn is_left_alone(&mut self) {
+        let read = self.read();
+        assert!(
+            read.starts_with("drawn") && !read.contains('\x1b'),
+            "{read:?}"
+        );
+    }
+
+    fn reads(&mut self, text: &str) {
+        eventually(&format!("{text:?}"), || self.read().contains(text));
+    }
+}
+
 fn under_a_shell(helper: Vec<OsString>) -> Command {
     let mut shell = Command::new("sh");
     shell
@@ -1548,6 +1724,7 @@ fn client_process() {
         "flood" => play_flood(&tag),
         "dirty" => play_dirty(&tag),
         "raw" => play_raw(&tag),
+        "screen" | "left" | "other job" | "dead job" | "full" => play_screen(&scene),
         "limit" => play_limit(&tag),
         other => panic!("no scene {other}"),
     }
@@ -1708,6 +1885,53 @@ fn play_raw(_: &Tag) {
     println!("\n@raw {}", Pid::this());
     wait_for_the_test();
     // Not in an orderly way: that is devwatch's own affair.
+    std::process::exit(0);
+}
+
+/// What a devwatch with a full screen tells its guardian.
+fn play_screen(scene: &str) {
+    let (mut guardian, reports) = client_guardian(Printed::default());
+    let notice = guardian.screen_notice();
+    notice.tell(true);
+    eprint!("drawn");
+    if scene == "left" {
+        notice.tell(false);
+    }
+    if scene == "full" {
+        let terminal = fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open("/proc/self/fd/2");
+        let mut terminal = terminal.expect("a terminal");
+        while terminal.write(b"more than anybody reads ").is_ok() {}
+    }
+    println!("\n@guardian {}", guardian.pid());
+    if scene.ends_with(" job") {
+        let mut other = Command::new("sleep");
+        other.arg("1000").process_group(0);
+        other
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut other = other.spawn().expect("started");
+        let pid = Pid::from_raw(other.id().cast_signed());
+        tcsetpgrp(std::io::stderr(), pid).expect("the foreground");
+        println!("\n@other {pid}");
+        if scene == "dead job" {
+            other.kill().expect("killed");
+            other.wait().expect("reaped");
+        }
+    }
+    println!("\n@up {}", Pid::this());
+    if scene == "screen" {
+        std::thread::spawn(move || {
+            while reports.recv().expect("a report") != Report::GuardianLost {}
+            guardian.revive().expect("another guardian");
+            println!("\n@revived {}", guardian.pid());
+            wait_for_the_test();
+        });
+    }
+    wait_for_the_test();
     std::process::exit(0);
 }
 
