@@ -130,6 +130,39 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> LoadError {
 /// # Errors
 /// As [`load`].
 pub fn load_again(path: &Path, root: PathBuf) -> Result<Loaded, LoadError> {
+    let Text { path, shown, text } = text(path)?;
+    let parsed = parse(&text, Origin::File(path), &root);
+    match parsed.config {
+        Some(config) => Ok(Loaded {
+            config,
+            warnings: Diagnostics {
+                file: shown,
+                items: parsed.warnings,
+            },
+            text,
+            globs: parsed.globs,
+        }),
+        None => Err(LoadError::Invalid(Diagnostics {
+            file: shown,
+            items: parsed.errors,
+        })),
+    }
+}
+
+/// What stands in a config file that may be trusted.
+pub(super) struct Text {
+    /// Absolute.
+    path: PathBuf,
+    /// The same as a person would write it.
+    pub(super) shown: PathBuf,
+    pub(super) text: String,
+}
+
+/// Reads a config file, the project's or the user's own, if nobody else can have written it.
+///
+/// # Errors
+/// As [`load`]; of what it says, only whether it is UTF-8.
+pub(super) fn text(path: &Path) -> Result<Text, LoadError> {
     let path = std::path::absolute(path).map_err(io(path))?;
     // Without O_NONBLOCK a pipe put in its place would hold up the loop for ever.
     let file = OpenOptions::new()
@@ -151,34 +184,18 @@ pub fn load_again(path: &Path, root: PathBuf) -> Result<Loaded, LoadError> {
     }
     let bytes = read(file).map_err(io(&path))?;
     let shown = shown(&path);
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Text { path, shown, text }),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             // The part before is what it was, so the place is right although the rest is replaced.
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let item = Diagnostic::error(&text, at..at, "the file is not UTF-8");
-            return Err(LoadError::Invalid(Diagnostics {
+            Err(LoadError::Invalid(Diagnostics {
                 file: shown,
                 items: vec![item],
-            }));
+            }))
         }
-    };
-    let parsed = parse(&text, Origin::File(path), &root);
-    match parsed.config {
-        Some(config) => Ok(Loaded {
-            config,
-            warnings: Diagnostics {
-                file: shown,
-                items: parsed.warnings,
-            },
-            text,
-            globs: parsed.globs,
-        }),
-        None => Err(LoadError::Invalid(Diagnostics {
-            file: shown,
-            items: parsed.errors,
-        })),
     }
 }
 

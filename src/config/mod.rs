@@ -11,6 +11,7 @@ pub mod init;
 mod meet;
 mod order;
 mod parse;
+pub mod user;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -47,7 +47,7 @@ const HOT_KEYS: &[&str] = &[
 const PROBLEM_KEYS: &[&str] = &["name", "pattern", "severity", "base"];
 
 /// The place of the topmost keys; left out of messages.
-const THE_FILE: &str = "the file";
+pub(super) const THE_FILE: &str = "the file";
 
 /// Words that people bring along from other watchers, and what they are called here.
 const CALLED_OTHERWISE: &[(&str, &str)] = &[
@@ -111,13 +111,7 @@ pub(crate) struct GlobAt {
 /// Reads `text`; relative paths in it hang on `root`, which is absolute.
 pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
     let (document, syntax) = DeTable::parse_recoverable(text);
-    let mut walk = Walk {
-        text,
-        root,
-        found: Vec::new(),
-        warnings: Vec::new(),
-        globs: Vec::new(),
-    };
+    let mut walk = Walk::new(text, root, THE_USERS);
     let Document {
         jobs,
         watch,
@@ -126,34 +120,7 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
         patterns,
     } = walk.document(document.get_ref());
 
-    // Behind the first syntax error the document is a guess, so only what ends before it is reported as well.
-    let sure_until = syntax
-        .iter()
-        .map(|error| error.span().map_or(0, |span| span.start))
-        .min()
-        .unwrap_or(usize::MAX);
-    let mut errors: Vec<Diagnostic> = walk
-        .found
-        .into_iter()
-        .filter(|(end, _)| *end <= sure_until)
-        .map(|(_, item)| item)
-        .collect();
-    let mut broken_lines = Vec::new();
-    let mut last_message = String::new();
-    for error in syntax {
-        // An array that is never closed complains about every line up to the end.
-        let repeats = error.message() == last_message && last_message.starts_with("missing comma");
-        last_message = error.message().to_string();
-        let span = error.span().unwrap_or(0..0);
-        let item = Diagnostic::error(text, span, format!("not TOML: {last_message}"));
-        // One slip makes several complaints about its line; the first is the one that helps.
-        if !repeats && !broken_lines.contains(&item.line) {
-            broken_lines.push(item.line);
-            errors.push(item);
-        }
-    }
-    errors.sort_by_key(|item| item.offset);
-    walk.warnings.sort_by_key(|item| item.offset);
+    let (errors, warnings, globs) = walk.end(syntax);
     let config = errors.is_empty().then(|| Config {
         root: root.to_path_buf(),
         origin,
@@ -166,8 +133,8 @@ pub(crate) fn parse(text: &str, origin: Origin, root: &Path) -> Parsed {
     Parsed {
         config,
         errors,
-        warnings: walk.warnings,
-        globs: walk.globs,
+        warnings,
+        globs,
     }
 }
 
@@ -180,29 +147,49 @@ struct Document {
     patterns: Vec<Pattern>,
 }
 
-struct Walk<'t> {
+/// The walk over a document, which collects what is wrong with it.
+pub(super) struct Walk<'t> {
     text: &'t str,
     root: &'t Path,
+    elsewhere: &'static Elsewhere,
     /// With the byte up to which the document must be sound for the finding to be true.
     found: Vec<(usize, Diagnostic)>,
     warnings: Vec<Diagnostic>,
     globs: Vec<GlobAt>,
 }
 
+/// Topmost keys that belong into another file.
+pub(super) struct Elsewhere {
+    pub(super) keys: &'static [&'static str],
+    /// What is wrong with them here, behind the key.
+    pub(super) message: &'static str,
+    /// Where to put them.
+    pub(super) label: &'static str,
+    /// Why.
+    pub(super) help: &'static str,
+}
+
+const THE_USERS: &Elsewhere = &Elsewhere {
+    keys: &["ui", "keys"],
+    message: "is for each person to say, not for a project",
+    label: "put it into your own file, ~/.config/devwatch/config.toml",
+    help: "that file has [ui] and [keys]; this one says what is watched, run and served",
+};
+
 /// One key of a table, with all that a message needs.
 #[derive(Clone, Copy)]
-struct Entry<'v> {
-    key: &'v str,
-    place: &'v str,
-    value: &'v Spanned<DeValue<'v>>,
+pub(super) struct Entry<'v> {
+    pub(super) key: &'v str,
+    pub(super) place: &'v str,
+    pub(super) value: &'v Spanned<DeValue<'v>>,
 }
 
 impl Entry<'_> {
-    fn span(&self) -> Range<usize> {
+    pub(super) fn span(&self) -> Range<usize> {
         self.value.span()
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self.place {
             THE_FILE => format!("`{}`", self.key),
             place => format!("`{}` in {place}", self.key),
@@ -210,8 +197,59 @@ impl Entry<'_> {
     }
 }
 
-fn entry<'v>(table: &'v DeTable<'v>, place: &'v str, key: &'v str) -> Option<Entry<'v>> {
+pub(super) fn entry<'v>(table: &'v DeTable<'v>, place: &'v str, key: &'v str) -> Option<Entry<'v>> {
     table.get(key).map(|value| Entry { key, place, value })
+}
+
+impl<'t> Walk<'t> {
+    /// Nothing has been read of `text` yet. `elsewhere` are topmost keys that belong into another file.
+    pub(super) fn new(text: &'t str, root: &'t Path, elsewhere: &'static Elsewhere) -> Walk<'t> {
+        Walk {
+            text,
+            root,
+            elsewhere,
+            found: Vec::new(),
+            warnings: Vec::new(),
+            globs: Vec::new(),
+        }
+    }
+
+    /// All has been read. The errors and the warnings, each in the order of the file; and where globs stand.
+    pub(super) fn end(
+        mut self,
+        syntax: Vec<toml::de::Error>,
+    ) -> (Vec<Diagnostic>, Vec<Diagnostic>, Vec<GlobAt>) {
+        // Behind the first syntax error the document is a guess, so only what ends before it is reported as well.
+        let sure_until = syntax
+            .iter()
+            .map(|error| error.span().map_or(0, |span| span.start))
+            .min()
+            .unwrap_or(usize::MAX);
+        let mut errors: Vec<Diagnostic> = self
+            .found
+            .into_iter()
+            .filter(|(end, _)| *end <= sure_until)
+            .map(|(_, item)| item)
+            .collect();
+        let mut broken_lines = Vec::new();
+        let mut last_message = String::new();
+        for error in syntax {
+            // An array that is never closed complains about every line up to the end.
+            let repeats =
+                error.message() == last_message && last_message.starts_with("missing comma");
+            last_message = error.message().to_string();
+            let span = error.span().unwrap_or(0..0);
+            let item = Diagnostic::error(self.text, span, format!("not TOML: {last_message}"));
+            // One slip makes several complaints about its line; the first is the one that helps.
+            if !repeats && !broken_lines.contains(&item.line) {
+                broken_lines.push(item.line);
+                errors.push(item);
+            }
+        }
+        errors.sort_by_key(|item| item.offset);
+        self.warnings.sort_by_key(|item| item.offset);
+        (errors, self.warnings, self.globs)
+    }
 }
 
 impl Walk<'_> {
@@ -1166,7 +1204,7 @@ impl Walk<'_> {
         }
     }
 
-    fn boolean(&mut self, entry: Entry<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, entry: Entry<'_>) -> Option<bool> {
         let said = entry.value.get_ref().as_bool();
         if said.is_none() {
             self.wrong(entry, "a boolean").label("write true or false");
@@ -1175,7 +1213,7 @@ impl Walk<'_> {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, entry: Entry<'_>, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, entry: Entry<'_>, words: &[(&str, T)]) -> Option<T> {
         let all = words
             .iter()
             .map(|(word, _)| format!("{word:?}"))
@@ -1191,7 +1229,13 @@ impl Walk<'_> {
     }
 
     /// Reports that `text` is none of `words`.
-    fn unknown_word(&mut self, entry: &Entry<'_>, span: Range<usize>, text: &str, words: &[&str]) {
+    pub(super) fn unknown_word(
+        &mut self,
+        entry: &Entry<'_>,
+        span: Range<usize>,
+        text: &str,
+        words: &[&str],
+    ) {
         let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
         let all = quoted.join(", ");
         let near = nearest(text, words.iter().copied());
@@ -1204,7 +1248,7 @@ impl Walk<'_> {
         };
     }
 
-    fn string<'v>(&mut self, entry: Entry<'v>, expected: &str) -> Option<&'v str> {
+    pub(super) fn string<'v>(&mut self, entry: Entry<'v>, expected: &str) -> Option<&'v str> {
         let text = entry.value.get_ref().as_str();
         if text.is_none() {
             self.wrong(entry, expected);
@@ -1266,7 +1310,7 @@ impl Walk<'_> {
         strings
     }
 
-    fn table<'v>(&mut self, entry: Entry<'v>, example: &str) -> Option<&'v DeTable<'v>> {
+    pub(super) fn table<'v>(&mut self, entry: Entry<'v>, example: &str) -> Option<&'v DeTable<'v>> {
         let table = entry.value.get_ref().as_table();
         if table.is_none() {
             let item = self.wrong(entry, "a table");
@@ -1276,10 +1320,17 @@ impl Walk<'_> {
     }
 
     /// Reports the keys of `table` that nobody reads.
-    fn only(&mut self, table: &DeTable<'_>, place: &str, allowed: &[&'static str]) {
+    pub(super) fn only(&mut self, table: &DeTable<'_>, place: &str, allowed: &[&'static str]) {
         for key in table.keys() {
             let name = key.get_ref().as_ref();
             if allowed.contains(&name) {
+                continue;
+            }
+            let elsewhere = self.elsewhere;
+            if place == THE_FILE && elsewhere.keys.contains(&name) {
+                self.error(key.span(), format!("`{name}` {}", elsewhere.message))
+                    .label(elsewhere.label)
+                    .help(elsewhere.help);
                 continue;
             }
             let plain = name.to_lowercase().replace('-', "_");
@@ -1299,7 +1350,7 @@ impl Walk<'_> {
                 .help(format!("allowed keys: {}", allowed.join(", ")));
             match near {
                 // Behind a heading a key belongs to that table, which is easily forgotten.
-                _ if name == "jobs" => {
+                _ if name == "jobs" && !elsewhere.keys.contains(&name) => {
                     item.label("it stands at the top of the file, above the first table");
                 }
                 Some("rule") => {
@@ -1323,7 +1374,7 @@ impl Walk<'_> {
         }
     }
 
-    fn wrong(&mut self, entry: Entry<'_>, expected: &str) -> Found<'_> {
+    pub(super) fn wrong(&mut self, entry: Entry<'_>, expected: &str) -> Found<'_> {
         let message = format!(
             "{} is {}, not {expected}",
             entry.name(),
@@ -1337,12 +1388,12 @@ impl Walk<'_> {
             .label("add `run`, or leave it out");
     }
 
-    fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> Found<'_> {
+    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> Found<'_> {
         self.push(span.end, span, message.into())
     }
 
     /// An error about something that is not there: true only when the whole document could be read.
-    fn absent(&mut self, span: Range<usize>, message: impl Into<String>) -> Found<'_> {
+    pub(super) fn absent(&mut self, span: Range<usize>, message: impl Into<String>) -> Found<'_> {
         self.push(usize::MAX, span, message.into())
     }
 
@@ -1361,21 +1412,21 @@ struct Known {
 }
 
 /// The finding that was reported last, to be said more about.
-struct Found<'w>(&'w mut Diagnostic);
+pub(super) struct Found<'w>(&'w mut Diagnostic);
 
 impl Found<'_> {
-    fn label(self, label: impl Into<String>) -> Self {
+    pub(super) fn label(self, label: impl Into<String>) -> Self {
         self.0.label = Some(label.into());
         self
     }
 
-    fn help(self, help: impl Into<String>) -> Self {
+    pub(super) fn help(self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -1469,6 +1520,38 @@ mod tests {
             items: read(text).errors,
         };
         expected.assert_eq(&errors.lines().map(|line| line + "\n").collect::<String>());
+    }
+
+    #[test]
+    fn what_is_the_users_own_is_told_where_it_belongs() {
+        check(
+            "[server]\nrun = \"./x\"\n[ui]\nmode = 3\n[keys]\nq = \"none\"\n[[rule]]\nfiles = [\"**/*\"]\nui = 1\n",
+            expect![[r#"
+                error: `ui` is for each person to say, not for a project
+                 --> devwatch.toml:3:2
+                  |
+                3 | [ui]
+                  |  ^^ put it into your own file, ~/.config/devwatch/config.toml
+                  |
+                help: that file has [ui] and [keys]; this one says what is watched, run and served
+
+                error: `keys` is for each person to say, not for a project
+                 --> devwatch.toml:5:2
+                  |
+                5 | [keys]
+                  |  ^^^^ put it into your own file, ~/.config/devwatch/config.toml
+                  |
+                help: that file has [ui] and [keys]; this one says what is watched, run and served
+
+                error: unknown key `ui` in rule-1
+                 --> devwatch.toml:9:1
+                  |
+                9 | ui = 1
+                  | ^^
+                  |
+                help: allowed keys: name, files, run, outputs, after, cache, then, env, cwd, timeout, problems
+            "#]],
+        );
     }
 
     /// Every key once, as in the design; `restart` aside, which this version refuses.
