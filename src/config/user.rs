@@ -37,7 +37,7 @@ const UI_KEYS: &[&str] = &[
 
 const THE_PROJECTS: &Elsewhere = &Elsewhere {
     keys: &["version", "jobs", "watch", "rule", "server", "problem"],
-    message: "belongs to a project, not into your own file",
+    message: "belongs to a project, not to one person",
     label: "put it into the project's devwatch.toml",
     help: "what is run stands where everybody who works on the project sees it; this file has [ui] and [keys]",
 };
@@ -642,7 +642,7 @@ y = 3
         check(
             "version = 1\n[server]\nrun = \"./x\"\n[[rule]]\nrun = 1\n[ui]\njobs = 2\n",
             expect![[r#"
-                error: `version` belongs to a project, not into your own file
+                error: `version` belongs to a project, not to one person
                  --> config.toml:1:1
                   |
                 1 | version = 1
@@ -650,7 +650,7 @@ y = 3
                   |
                 help: what is run stands where everybody who works on the project sees it; this file has [ui] and [keys]
 
-                error: `server` belongs to a project, not into your own file
+                error: `server` belongs to a project, not to one person
                  --> config.toml:2:2
                   |
                 2 | [server]
@@ -658,7 +658,7 @@ y = 3
                   |
                 help: what is run stands where everybody who works on the project sees it; this file has [ui] and [keys]
 
-                error: `rule` belongs to a project, not into your own file
+                error: `rule` belongs to a project, not to one person
                  --> config.toml:4:3
                   |
                 4 | [[rule]]
