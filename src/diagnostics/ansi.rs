@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// Longest sequence that is believed. One whose end is missing hides no more than that of a long line.
 pub(crate) const LONGEST_SEQUENCE: usize = 4 << 10;
 
@@ -22,7 +24,7 @@ pub(crate) enum Piece<'a> {
 pub(super) fn plain(line: &str) -> Cow<'_, str> {
     let line = left(line);
     // The first byte of every introducer; most lines are sent on after this look.
-    if !line.bytes().any(|b| b == 0x1b || b == 0xc2) {
+    if memchr2(0x1b, 0xc2, line.as_bytes()).is_none() {
         return Cow::Borrowed(line);
     }
     let mut plain = String::with_capacity(line.len());
@@ -46,7 +48,7 @@ pub(crate) fn pieces(line: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = line;
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let text = rest.find(introduces).unwrap_or(rest.len());
+            let text = text_before_sequence(rest);
             if text > 0 {
                 let piece = &rest[..text];
                 rest = &rest[text..];
@@ -60,6 +62,20 @@ pub(crate) fn pieces(line: &str) -> impl Iterator<Item = Piece<'_>> {
         }
         None
     })
+}
+
+/// Bytes of text at the beginning of `line`.
+fn text_before_sequence(line: &str) -> usize {
+    let mut from = 0;
+    while let Some(at) = memchr2(0x1b, 0xc2, &line.as_bytes()[from..]) {
+        let at = from + at;
+        // Both begin a character: ESC is ASCII, and C2 is no byte that continues one.
+        if line[at..].starts_with(introduces) {
+            return at;
+        }
+        from = at + 1;
+    }
+    line.len()
 }
 
 /// ESC, and what stands for ESC and a letter in one character.

@@ -146,7 +146,17 @@ impl Shown {
 
     /// Whether there is room for more.
     fn text(&mut self, text: &str, since: &mut usize, longest: usize) -> bool {
-        for c in text.chars() {
+        let mut rest = text;
+        while !rest.is_empty() {
+            // Most of it is ASCII, and is copied at one go.
+            let plain = |b: u8| matches!(b, b' '..=b'~');
+            let run = rest.bytes().position(|b| !plain(b));
+            let run = run.unwrap_or(rest.len());
+            let run = run.min(longest.saturating_sub(self.text.len()));
+            self.text.push_str(&rest[..run]);
+            let mut others = rest[run..].chars();
+            let Some(c) = others.next() else { break };
+            rest = others.as_str();
             if self.text.len() + c.len_utf8() > longest {
                 self.text.push(CUT);
                 return false;
