@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, PipeWriter, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -40,6 +41,10 @@ pub struct Servers {
     /// What the generation that went down last had printed at the end.
     last_lines: (Option<GenerationId>, Vec<String>),
     url: Option<String>,
+    /// Somebody may type to the server: it gets a pipe as its stdin instead of nothing to read.
+    types: bool,
+    /// Our ends of what they read, by keeper: a successor that a server forks has the other end too. They never block.
+    stdins: BTreeMap<JobId, PipeWriter>,
 }
 
 /// One generation of the server.
@@ -80,6 +85,38 @@ impl Servers {
             generations: BTreeMap::new(),
             last_lines: (None, Vec::new()),
             url: None,
+            types: false,
+            stdins: BTreeMap::new(),
+        }
+    }
+
+    /// From here on somebody may type to the server.
+    pub fn typed_to(&mut self) {
+        self.types = true;
+    }
+
+    /// Gives a line to the server that was started last; none is the end of all lines.
+    ///
+    /// # Errors
+    /// Why nothing of it arrives.
+    pub fn type_line(&mut self, line: Option<&str>) -> Result<(), &'static str> {
+        let newest = self
+            .generations
+            .values()
+            .max_by_key(|generation| generation.number);
+        let newest = newest.ok_or("no server runs that could read it")?;
+        let keeper = newest.keeper;
+        let Some(line) = line else {
+            self.stdins.remove(&keeper);
+            return Ok(());
+        };
+        let pipe = self.stdins.get_mut(&keeper).ok_or("its stdin was closed")?;
+        match pipe.write_all(format!("{line}\n").as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err("the server does not read its stdin")
+            }
+            Err(_) => Err("the server has closed its stdin"),
         }
     }
 
@@ -208,13 +245,23 @@ impl Servers {
             }),
             Err(_) => None,
         };
+        // Without a pipe there is nothing to read, as ever.
+        let (reader, stdin) = self.types.then(pipe).and_then(Result::ok).unzip();
+        let generations = &self.generations;
+        self.stdins
+            .retain(|keeper, _| generations.values().any(|other| other.keeper == *keeper));
+        self.stdins.extend(stdin.map(|stdin| (job, stdin)));
         let generation = Generation {
             notify,
             handshake,
             ..Generation::new(number, job)
         };
         self.generations.insert(job, generation);
-        (spec.map(|(spec, _)| spec), warnings)
+        let spec = spec.map(|(spec, _)| Spec {
+            stdin: reader,
+            ..spec
+        });
+        (spec, warnings)
     }
 
     fn spec(
@@ -791,6 +838,13 @@ impl Generation {
             handshake: None,
         }
     }
+}
+
+/// What a server reads, and our end of it, which never blocks.
+fn pipe() -> io::Result<(OwnedFd, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((reader.into(), writer))
 }
 
 fn hot_mode(config: &Config) -> Option<HotMode> {

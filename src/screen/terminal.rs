@@ -20,7 +20,7 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::layout::Rect;
 
-const LEAVE_SCREEN: &[u8] = b"\x1b[?2026l";
+use crate::terminal::LEAVE_SCREEN;
 
 /// The terminal that devwatch was started in.
 pub(super) struct Terminal {
@@ -150,7 +150,7 @@ pub(super) fn leave() {
         return;
     }
     if in_foreground() {
-        let _ = write_at_once(LEAVE_SCREEN);
+        let _ = write_at_once(LEAVE_SCREEN.as_bytes());
     }
     let _ = terminal::disable_raw_mode();
 }
