@@ -3,6 +3,7 @@
 //! Every edge sends what it saw into one channel; the loop turns it into facts for the supervisor and has the
 //! supervisor's orders carried out by the performer. It decides nothing itself.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -14,9 +15,11 @@ use crate::config::{self, Config, OnFailure, ReadyBy};
 use crate::console::Console;
 use crate::incremental::outputs::Written;
 use crate::incremental::reuse::Answer;
+use crate::overview::Overview;
 use crate::performer::Performer;
 use crate::process;
 use crate::restart::ready::ReadyReport;
+use crate::screen::{Printed, Screen, Wish};
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{
@@ -27,7 +30,7 @@ use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
 use crate::supervisor::trace;
 use crate::watch::Seen;
-use crate::{gaps, keys, signals};
+use crate::{gaps, screen, signals, teller};
 
 /// What the edges send.
 pub enum Input {
@@ -59,6 +62,8 @@ pub enum Input {
     Cleared(JobId),
     /// From a key or a signal.
     Asked(Request),
+    /// A line that somebody typed for the server to read; none is the end of all lines.
+    Typed(Option<String>),
     /// devwatch or the whole machine did not run for a while.
     Gap,
 }
@@ -73,8 +78,10 @@ pub struct Setup {
     pub state: State,
     /// Where lines go.
     pub console: Console,
-    /// Whether keys are read from the terminal.
-    pub keys: bool,
+    /// Whether rules and servers are told that colour is welcome.
+    pub color_hints: bool,
+    /// The screen, where there is to be one, and what it reads of what was printed.
+    pub screen: Option<(screen::Settings, Printed)>,
     /// What for.
     pub task: Task,
 }
@@ -119,7 +126,7 @@ impl Task {
 /// # Errors
 /// A socket cannot be bound, the guardian cannot be started, or the tree cannot be watched. Nothing has been
 /// started then.
-pub fn run(setup: Setup) -> Result<i32> {
+pub fn run(mut setup: Setup) -> Result<i32> {
     let (sender, inbox) = channel();
     let mut supervisor = Supervisor::new(policy(&setup.config, setup.state.silent()));
     // Before the first thread, so that each of them inherits what is blocked and handled.
@@ -129,16 +136,18 @@ pub fn run(setup: Setup) -> Result<i32> {
         // The loop has ended: nobody is left to compare.
         let _ = after_gap.send(Input::Gap);
     })?;
-    let (keys, ask, task) = (setup.keys, asker(&sender), setup.task);
-    let end = asker(&sender);
-    let mut performer = Performer::start(setup, sender)?;
+    let Setup { screen, task, .. } = &mut setup;
+    let (screen, task) = (screen.take(), *task);
+    let (end, wishes) = (asker(&sender), sender.clone());
+    let mut performer = Performer::start(setup, sender, screen.is_some())?;
     // After the guardian has seen the terminal as it was: that is what it puts back.
-    let _keys = keys.then(|| keys::listen(ask)).flatten();
+    let mut shown = Shown::start(screen, performer.screen_notice(), wishes)?;
     let mut orders = step(&mut supervisor, task.beginning());
     loop {
         for order in orders {
             if let Effect::Exit(code) = order {
                 settle(&mut performer, &inbox);
+                shown.leave();
                 performer.finish();
                 return Ok(code);
             }
@@ -148,7 +157,9 @@ pub fn run(setup: Setup) -> Result<i32> {
                 end(Request::Quit { code });
             }
         }
-        let facts = match receive(&inbox, supervisor.deadline()) {
+        shown.update(|| performer.overview(supervisor.status()));
+        let deadline = [supervisor.deadline(), shown.look_again_at()];
+        let facts = match receive(&inbox, deadline.into_iter().flatten().min()) {
             Some(input) => performer.facts(input),
             None => {
                 let mut facts = performer.listening();
@@ -160,6 +171,68 @@ pub fn run(setup: Setup) -> Result<i32> {
             .into_iter()
             .flat_map(|fact| step(&mut supervisor, fact))
             .collect();
+    }
+}
+
+/// The screen, if there is one, and what it was told last.
+struct Shown {
+    screen: Option<Screen>,
+    overview: Option<Overview>,
+    at: Instant,
+}
+
+impl Shown {
+    #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
+    fn start(
+        screen: Option<(screen::Settings, Printed)>,
+        notice: process::ScreenNotice,
+        wishes: Sender<Input>,
+    ) -> Result<Shown> {
+        let wish = move |wish| {
+            // The loop has ended: nobody is left to ask.
+            let _ = wishes.send(match wish {
+                Wish::Ask(request) => Input::Asked(request),
+                Wish::Type(line) => Input::Typed(line),
+            });
+        };
+        let start = |(settings, printed)| Screen::start(settings, &printed, notice, wish);
+        Ok(Shown {
+            screen: screen.map(start).transpose()?,
+            overview: None,
+            at: Instant::now(),
+        })
+    }
+
+    /// Tells the screen what is known now, if that is anything new.
+    fn update(&mut self, overview: impl FnOnce() -> Overview) {
+        let Some(screen) = &self.screen else { return };
+        let overview = overview();
+        if self.overview.as_ref() != Some(&overview) {
+            screen.show(overview.clone());
+            self.overview = Some(overview);
+        }
+    }
+
+    /// What the system alone knows is asked for again, where it is shown: who waits, and who has not gone yet.
+    #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
+    fn look_again_at(&self) -> Option<Instant> {
+        let overview = self.overview.as_ref().filter(|_| self.screen.is_some())?;
+        overview.is_counting().then(|| Instant::now() + LOOK_AGAIN)
+    }
+
+    /// Gives the terminal back, and leaves on it what somebody may want to read.
+    fn leave(&mut self) {
+        let Some(screen) = self.screen.take() else {
+            return;
+        };
+        screen.leave();
+        for line in self
+            .overview
+            .iter()
+            .flat_map(|overview| teller::farewell(overview, self.at.elapsed()))
+        {
+            let _ = writeln!(std::io::stderr(), "devwatch: {line}");
+        }
     }
 }
 
@@ -198,6 +271,9 @@ fn step(supervisor: &mut Supervisor, event: Event) -> Vec<Effect> {
 /// Long enough for a watcher to say that it has seen everything, and for an artefact to be copied; and nobody who
 /// quits waits for longer.
 const SETTLE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Connections come and go; nobody counts them faster.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Waits for the next input, until the deadline. None: it has passed.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]

@@ -14,8 +14,9 @@
 //! |   | [`incremental`] | what need not be built: outputs by content, what earlier runs made of which inputs |
 //! |   | [`diagnostics`] | what rules print becomes problems: file, line, column |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
-//! | 6 show | [`plain`] | reports become lines |
-//! |   | [`terminal`] | what puts a terminal back that was drawn on |
+//! | 6 show | [`teller`] | what is known is put together, what happens is told |
+//! |   | [`console`], [`plain`] | reports become lines |
+//! |   | [`overview`], [`history`], [`screen`] | what is and what was becomes cells |
 //!
 //! [`config`] describes what to do, [`event_loop`] is the only loop and the only clock, [`performer`] carries
 //! out what the supervisor orders. The edges know only the supervisor's vocabulary; the supervisor knows nobody.
@@ -37,7 +38,6 @@ pub mod event_loop;
 pub mod gaps;
 pub mod history;
 pub mod incremental;
-pub mod keys;
 pub mod logging;
 pub mod overview;
 pub mod performer;
@@ -56,7 +56,7 @@ pub mod teller;
 pub mod terminal;
 pub mod watch;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -64,10 +64,13 @@ use anyhow::{Context as _, Result};
 use cli::{Action, Cli, Place};
 use config::detect::DetectError;
 use config::file::{FindError, LoadError, Loaded};
-use config::{Config, Origin, detect, file, init};
+use config::user::User;
+use config::{Config, Origin, detect, file, init, user};
 use console::Console;
 use event_loop::{Setup, Task};
 use restart::sockets::BindError;
+use screen::Printed;
+use show::{Color, Mode, Surroundings, Wanted};
 use state::{State, StateError};
 
 /// Does what was typed. The exit code.
@@ -99,17 +102,19 @@ fn attempt(cli: Cli) -> Result<i32> {
                     complain(&survey.to_string());
                 }
             }
+            user::load()?;
             say(&detect::describe(&understood.config));
             Ok(0)
         }
         Some(Action::Build { force }) => {
+            let look = look(&cli.show, Task::Once { force })?;
             let Understood {
                 mut config,
                 settings: _,
                 ..
             } = understand(&here, &cli.place)?;
             config.server = None;
-            go(config, Vec::new(), cli.plain, Task::Once { force })
+            go(config, Vec::new(), look, Task::Once { force })
         }
         Some(Action::Init) => {
             if let Some(path) = &cli.place.config {
@@ -134,21 +139,20 @@ fn attempt(cli: Cli) -> Result<i32> {
             Err(restart::fds::fds(&command))
                 .with_context(|| format!("cannot run {}", program.unwrap_or_default()))
         }
-        None if cli.command.is_empty() => {
+        None => {
+            let look = look(&cli.show, Task::UntilQuit)?;
+            if !cli.command.is_empty() {
+                let config = detect::from_command(&here, cli.command);
+                return go(config, Vec::new(), look, Task::UntilQuit);
+            }
             let understood = understand(&here, &cli.place)?;
             go(
                 understood.config,
                 understood.settings,
-                cli.plain,
+                look,
                 Task::UntilQuit,
             )
         }
-        None => go(
-            detect::from_command(&here, cli.command),
-            Vec::new(),
-            cli.plain,
-            Task::UntilQuit,
-        ),
     }
 }
 
@@ -190,6 +194,48 @@ fn understand(here: &Path, place: &Place) -> Result<Understood> {
     })
 }
 
+/// How devwatch shows itself, and to whom.
+struct Look {
+    show: Mode,
+    colors: bool,
+    color_hints: bool,
+    user: User,
+}
+
+/// What was typed counts, then what the user's own file says.
+fn look(typed: &cli::Show, task: Task) -> Result<Look> {
+    let user = user::load()?;
+    let around = Surroundings::look();
+    let color = typed.color.unwrap_or(user.ui.color);
+    let show = match task {
+        Task::UntilQuit => {
+            show::mode(typed.ui(), user.ui.mode, &around).map_err(|why| Usage(why.to_string()))?
+        }
+        Task::Once { .. } => {
+            if typed.ui() == Some(Wanted::Full) {
+                let why = "build runs once and shows no screen; leave --ui full out";
+                return Err(Usage(why.to_string()).into());
+            }
+            match typed.ui().unwrap_or(user.ui.mode) {
+                Wanted::Json => Mode::Json,
+                Wanted::Auto | Wanted::Full | Wanted::Plain => Mode::Plain,
+            }
+        }
+    };
+    let colors = match show {
+        Mode::Full => show::colors(color, &around, around.stdout),
+        // Scripts and editors read these lines, so nothing but an order colours them.
+        Mode::Plain => color == Color::Always,
+        Mode::Json => false,
+    };
+    Ok(Look {
+        show,
+        colors,
+        color_hints: show::color_hints(show, color, &around),
+        user,
+    })
+}
+
 /// A framework that hands over by itself, seen in `go.mod`: said, never applied by itself.
 fn suggest_preset(config: &Config, console: &Console) {
     let plain = config
@@ -205,8 +251,12 @@ fn suggest_preset(config: &Config, console: &Console) {
     }
 }
 
-fn go(config: Config, settings: Vec<PathBuf>, plain: bool, task: Task) -> Result<i32> {
-    let console = Console::new();
+fn go(config: Config, settings: Vec<PathBuf>, look: Look, task: Task) -> Result<i32> {
+    let printed = Printed::new();
+    let console = match look.show {
+        Mode::Full => Console::screen(printed.clone()),
+        Mode::Plain | Mode::Json => Console::new(),
+    };
     logging::start(&console);
     if !matches!(config.origin, Origin::File(_)) {
         for line in detect::describe(&config).lines() {
@@ -215,25 +265,25 @@ fn go(config: Config, settings: Vec<PathBuf>, plain: bool, task: Task) -> Result
     }
     suggest_preset(&config, &console);
     let state = State::open(&config.root)?;
-    let keys = !plain && may_read_keys();
+    let screen = match look.show {
+        Mode::Full => {
+            let mut files = settings.clone();
+            files.extend(user::path().filter(|path| path.exists()));
+            let scratch = state::folder(&config.root);
+            let settings = screen::Settings::new(&look.user, look.colors, &files, scratch);
+            Some((settings, printed))
+        }
+        Mode::Plain | Mode::Json => None,
+    };
     event_loop::run(Setup {
         config,
         settings,
         state,
         console,
-        keys,
+        color_hints: look.color_hints,
+        screen,
         task,
     })
-}
-
-/// Keys belong to devwatch only where a person sits in front of it.
-fn may_read_keys() -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    let foreground = || {
-        nix::unistd::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == nix::unistd::getpgrp())
-    };
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    terminal && !dumb && std::env::var_os("CI").is_none() && foreground()
 }
 
 /// Prints an answer. Whoever asked and reads no more (`| head -1`) has what they wanted.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::diagnostics::Problems;
 use crate::history::{History, Trouble};
-use crate::supervisor::status::{Activity, Status};
+use crate::supervisor::status::{Activity, Freshness, Status, Swap, Told};
 
 /// All that is known at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +178,13 @@ impl Overview {
             true => Word::Starting,
             false => Word::Idle,
         }
+    }
+
+    /// Whether it holds numbers that change without anybody telling: connections that wait, or are left.
+    pub fn is_counting(&self) -> bool {
+        let drains = |swap: Swap| swap.old.is_some_and(|old| old.told == Told::Draining);
+        let holds = self.status.has_server && self.status.freshness == Freshness::NotServing;
+        holds || self.status.swap.is_some_and(drains)
     }
 
     /// A url to open in a browser.

@@ -60,14 +60,15 @@ pub struct Performer {
 
 impl Performer {
     /// Binds the sockets, starts the guardian and the watcher, in this order: requests can wait from here on, and
-    /// no save after this is lost.
-    pub fn start(setup: Setup, sender: Sender<Input>) -> Result<Performer> {
+    /// no save after this is lost. `types`: somebody may type to the server.
+    pub fn start(setup: Setup, sender: Sender<Input>, types: bool) -> Result<Performer> {
         let Setup {
             config,
             settings,
             mut state,
             console,
-            keys: _,
+            color_hints,
+            screen: _,
             task: _,
         } = setup;
         let complaint = state.complaint();
@@ -82,19 +83,28 @@ impl Performer {
         let guardian = Guardian::start(Box::new(console.clone()), report, Some(state.lock_file()))
             .context("cannot start the guardian process")?;
         let mut performer = Performer {
-            builds: Builds::new(Arc::clone(&config), state, console.clone(), sender.clone()),
+            builds: Builds::new(
+                Arc::clone(&config),
+                state,
+                console.clone(),
+                sender.clone(),
+                color_hints,
+            ),
             config,
             next_config: None,
             settings,
             teller: Teller::new(console.clone()),
             console,
-            servers: Servers::new(held, sender.clone()),
+            servers: Servers::new(held, sender.clone(), color_hints),
             sender,
             guardian,
             watcher: None,
             watchers: 0,
             starting: None,
         };
+        if types {
+            performer.servers.typed_to();
+        }
         if let Some(complaint) = complaint {
             performer.console.note(&complaint);
         }
@@ -105,6 +115,11 @@ impl Performer {
         }
         performer.watch()?;
         Ok(performer)
+    }
+
+    /// For whoever takes the terminal.
+    pub fn screen_notice(&self) -> process::ScreenNotice {
+        self.guardian.screen_notice()
     }
 
     /// Everything has stopped: the guardian goes, then the sockets, the lock and the watches with the drop.
@@ -304,6 +319,12 @@ impl Performer {
                 vec![Event::SpawnFailed(job, reason)]
             }
             Input::Asked(request) => vec![Event::Asked(request)],
+            Input::Typed(line) => {
+                if let Err(why) = self.servers.type_line(line.as_deref()) {
+                    self.console.note(&format!("nothing was passed on: {why}"));
+                }
+                Vec::new()
+            }
             Input::Gap => {
                 if let Some(watcher) = &self.watcher {
                     watcher.compare();

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::screen;
 use crate::supervisor::event::Request;
 
 /// Passes every signal that asks devwatch to end to `ask`. A third one ends it on the spot, in case the loop is
@@ -22,6 +23,7 @@ pub fn listen(ask: impl Fn(Request) + Send + 'static) -> Result<()> {
             for (count, signal) in signals.forever().enumerate() {
                 let code = exit_code(signal);
                 if count >= 2 {
+                    screen::leave_at_once();
                     std::process::exit(code);
                 }
                 ask(Request::Quit { code });

@@ -70,7 +70,12 @@ pub enum StateError {
 /// A folder of the project at `root` in which nothing lies that anybody could want to be watched: for the files by which
 /// the watcher finds out how much it has been told of. Opening the state makes it.
 pub fn cookies(root: &Path) -> PathBuf {
-    root.join(".devwatch").join(COOKIES)
+    folder(root).join(COOKIES)
+}
+
+/// devwatch's own folder of the project at `root`.
+pub fn folder(root: &Path) -> PathBuf {
+    root.join(".devwatch")
 }
 
 impl State {
@@ -81,7 +86,7 @@ impl State {
     /// # Errors
     /// Another devwatch holds the lock, or the folder cannot be written.
     pub fn open(root: &Path) -> Result<State, StateError> {
-        let folder = root.join(".devwatch");
+        let folder = folder(root);
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |error| StateError::Io { path, error }

@@ -34,8 +34,10 @@ use ratatui::crossterm::event::{Event, KeyEventKind, MouseEventKind};
 use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
+use crate::config::user::User;
 use crate::overview::{Overview, Word};
 use crate::plain;
+use crate::process::ScreenNotice;
 use crate::supervisor::event::Request;
 use crate::supervisor::status::{Activity, Freshness};
 use excerpts::Excerpts;
@@ -128,6 +130,8 @@ pub struct Settings {
     pub editor: String,
     /// What shows the log.
     pub pager: String,
+    /// What a place in a file links to: a template; none: the file itself.
+    pub link: Option<String>,
     /// Long lines of the log are wrapped.
     pub wrap_log: bool,
     /// Long lines above the log are wrapped.
@@ -140,6 +144,48 @@ pub struct Settings {
     pub scratch: PathBuf,
 }
 
+impl Settings {
+    /// As the user's own file says, and the environment where that says nothing. `files` are in force; `scratch` is a
+    /// folder of devwatch's own.
+    pub fn new(user: &User, colours: bool, files: &[PathBuf], scratch: PathBuf) -> Settings {
+        let ui = &user.ui;
+        let set = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.trim().is_empty())
+        };
+        let linux = std::env::var_os("TERM").is_some_and(|term| term == "linux");
+        let links = ui
+            .links
+            .unwrap_or_else(|| supports_hyperlinks::on(supports_hyperlinks::Stream::Stdout));
+        let editor = ui
+            .editor
+            .clone()
+            .or_else(|| set("VISUAL"))
+            .or_else(|| set("EDITOR"));
+        let pager = ui.pager.clone().or_else(|| set("PAGER"));
+        Settings {
+            keys: user.keys.clone(),
+            look: Look {
+                colours,
+                ascii: ui.ascii || linux,
+                links,
+            },
+            editor: editor.unwrap_or_else(|| "vi".to_owned()),
+            pager: pager.unwrap_or_else(|| "less".to_owned()),
+            link: ui.link.clone(),
+            wrap_log: ui.wrap_log,
+            wrap_problems: ui.wrap_problems,
+            mouse: ui.mouse,
+            files: files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect(),
+            scratch,
+        }
+    }
+}
+
 /// What the screen has the loop do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
@@ -147,8 +193,6 @@ pub enum Wish {
     Ask(Request),
     /// Give a line to the server's stdin; none closes it.
     Type(Option<String>),
-    /// The terminal is in use, or not any more: the guardian has to know.
-    Up(bool),
 }
 
 /// The screen's thread, from outside.
@@ -184,6 +228,7 @@ impl Screen {
     pub fn start(
         settings: Settings,
         printed: &Printed,
+        notice: ScreenNotice,
         wish: impl Fn(Wish) + Send + 'static,
     ) -> Result<Screen> {
         let (bell, inbox) = channel();
@@ -205,6 +250,7 @@ impl Screen {
             overview: None,
             excerpts: Excerpts::default(),
             wish: Box::new(wish),
+            notice,
             drawn_at: None,
             due: true,
         };
@@ -283,6 +329,8 @@ struct Run {
     overview: Option<Overview>,
     excerpts: Excerpts,
     wish: Box<dyn Fn(Wish) + Send>,
+    /// For the guardian, which leaves the screen if devwatch cannot.
+    notice: ScreenNotice,
     drawn_at: Option<Instant>,
     /// Something has happened since.
     due: bool,
@@ -532,14 +580,14 @@ impl Run {
     }
 
     fn enter(&mut self) {
+        self.notice.tell(true);
         match self.terminal.enter() {
             Ok(true) => {
-                (self.wish)(Wish::Up(true));
                 self.input.resume();
                 (self.due, self.drawn_at) = (true, None);
             }
             // In the background, or already there.
-            Ok(false) => {}
+            Ok(false) => self.notice.tell(Terminal::is_up()),
             Err(_) => self.lost(),
         }
     }
@@ -547,7 +595,7 @@ impl Run {
     fn give_back(&mut self) {
         self.input.pause();
         self.terminal.leave();
-        (self.wish)(Wish::Up(false));
+        self.notice.tell(false);
     }
 
     /// The terminal is gone; its signal, if it sends one, ends devwatch. Until then there is nothing to draw on.
@@ -589,6 +637,11 @@ impl Run {
             self.lost();
         }
     }
+}
+
+/// devwatch ends on the spot: the terminal is given back, whoever had it.
+pub fn leave_at_once() {
+    terminal::leave();
 }
 
 /// A file that nobody else can read, and that was not there.

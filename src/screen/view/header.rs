@@ -162,7 +162,13 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
     if let Some(latency) = history.latencies.back() {
         let line = sparkline(&history.latencies, scene.look.ascii);
         let arrow = if scene.look.ascii { "->" } else { "→" };
-        let long = format!("save{arrow}serve {} {line}", took(*latency));
+        // Of a single one there is nothing to compare.
+        let line = if history.latencies.len() < 2 {
+            String::new()
+        } else {
+            format!(" {line}")
+        };
+        let long = format!("save{arrow}serve {}{line}", took(*latency));
         let short = format!("s{arrow}s {}", took(*latency));
         parts.push(Part::new(3, long, PLAIN).or(short, PLAIN));
     }
@@ -196,6 +202,9 @@ fn ended(last: &Past, word: Word, median: &str) -> Part {
             ];
             let short = format!("#{number} {}", problems(last.errors, last.warnings, true));
             Part::of(7, spans).or(short, BAD)
+        }
+        Outcome::Unchanged { .. } if !last.ran => {
+            Part::new(7, format!("build #{number} unchanged"), PLAIN)
         }
         Outcome::Serving(_)
         | Outcome::Ok { .. }

@@ -16,6 +16,9 @@ use crate::supervisor::status::Freshness;
 
 type Row = Vec<Span<'static>>;
 
+/// As in the plain output.
+const OWN_START: &str = "devwatch: ";
+
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const OWN: Style = Style::new().fg(Color::Cyan);
 const MARK: Style = Style::new().fg(Color::Magenta).add_modifier(Modifier::BOLD);
@@ -66,7 +69,7 @@ pub(super) fn visible(scene: &Scene<'_>, width: u16, height: u16) -> Visible {
         {
             spans = marked(spans, find, ui.found() == Some(line.id));
         }
-        match ui.wraps_log() {
+        match wraps(ui, line) {
             true => rows::wrap(&spans, width),
             false => vec![rows::cut(spans, width)],
         }
@@ -110,8 +113,8 @@ pub(super) fn visible(scene: &Scene<'_>, width: u16, height: u16) -> Visible {
 pub(super) fn scrolled(scene: &Context<'_>, ui: &Ui, by: isize) -> Option<Anchor> {
     let log = scene.log;
     let room = ui.room();
-    let rows_of = |line: &LineRef<'_>| match ui.wraps_log() {
-        true => rows::wrap(&sanitise::spans(line.raw, false), room.log_width).len(),
+    let rows_of = |line: &LineRef<'_>| match wraps(ui, line) {
+        true => rows::wrap(&text_of(line), room.log_width).len(),
         false => 1,
     };
     let from = ui.anchor().or(room.first)?;
@@ -165,6 +168,25 @@ pub(super) fn scrolled(scene: &Context<'_>, ui: &Ui, by: isize) -> Option<Anchor
     None
 }
 
+/// What devwatch says is to be read whole.
+fn wraps(ui: &Ui, line: &LineRef<'_>) -> bool {
+    ui.wraps_log() || line.kind == Kind::Own
+}
+
+/// A line as wide as it is shown.
+fn text_of(line: &LineRef<'_>) -> Row {
+    let start = if line.kind == Kind::Own {
+        OWN_START
+    } else {
+        ""
+    };
+    let note = line.note().unwrap_or_default();
+    vec![Span::raw(format!(
+        "{start}{}{note}",
+        sanitise::text(line.raw)
+    ))]
+}
+
 /// The text of what is to be seen, without colours.
 pub(super) fn text(scene: &Context<'_>, ui: &Ui) -> String {
     let from = ui
@@ -199,7 +221,7 @@ fn spans(scene: &Scene<'_>, line: &LineRef<'_>, width: u16) -> Row {
             spans
         }
         Kind::Own => vec![Span::styled(
-            format!("devwatch: {}", sanitise::text(line.raw)),
+            format!("{OWN_START}{}", sanitise::text(line.raw)),
             OWN,
         )],
         Kind::Mark => {
