@@ -467,6 +467,29 @@ mod tests {
         assert_eq!(label("\u{200b}"), "\\u{200b}", "never empty by surprise");
     }
 
+    #[test]
+    fn whole_ranges_hide() {
+        for range in [
+            0..=0x1f,
+            0x7f..=0x9f,
+            0x61c..=0x61c,
+            0x200b..=0x200f,
+            0x2028..=0x202e,
+            0x2060..=0x206f,
+            0xfeff..=0xfeff,
+            0xe0000..=0xe007f,
+        ] {
+            for c in range.filter_map(char::from_u32) {
+                assert!(hides(c), "{c:?}");
+                let text = text(format!("{c}|").as_bytes());
+                assert!(!text.contains(hides), "{c:?}: {text:?}");
+            }
+        }
+        for c in ('\u{fe00}'..='\u{fe0f}').chain('\u{e0100}'..='\u{e01ef}') {
+            assert!(!hides(c), "{c:?}");
+        }
+    }
+
     fn line() -> impl Strategy<Value = Vec<u8>> {
         let part = prop_oneof![
             Just(b"\x1b[31m".to_vec()),
