@@ -2,7 +2,7 @@
 //!
 //! A terminal obeys what it is sent, so whatever an app, a compiler or a file name holds passes through here on its
 //! way to the screen, at the time when it is shown: [`spans`] and [`text`] for a line of output, [`label`] for names
-//! and messages. Pure; a line depends on no other line. Where a sequence ends is decided by [`crate::diagnostics::ansi`].
+//! and messages. Pure; a line depends on no other line. Where a sequence ends is decided by `diagnostics::ansi`.
 
 use std::borrow::Cow;
 
