@@ -750,8 +750,7 @@ impl Open {
             self.bytes.extend_from_slice(&text[..kept]);
             self.more += (text.len() - kept) as u64;
         }
-        // Of a piece that is returns only, and of nothing at all, too: the last one said it already.
-        self.returned = text.len() < piece.len() || (self.returned && piece.is_empty());
+        self.returned = text.len() < piece.len();
     }
 
     fn begin_again(&mut self) {

@@ -2,7 +2,7 @@
 //!
 //! A terminal obeys what it is sent, so whatever an app, a compiler or a file name holds passes through here on its
 //! way to the screen, at the time when it is shown: [`spans`] and [`text`] for a line of output, [`label`] for names
-//! and messages. Pure; a line depends on no other line. Where a sequence ends is decided by [`crate::diagnostics::ansi`].
+//! and messages. Pure; a line depends on no other line. Where a sequence ends is decided by `diagnostics::ansi`.
 
 use std::borrow::Cow;
 
@@ -465,6 +465,29 @@ mod tests {
         assert_eq!(label("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
         assert_eq!(label("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
         assert_eq!(label("\u{200b}"), "\\u{200b}", "never empty by surprise");
+    }
+
+    #[test]
+    fn whole_ranges_hide() {
+        for range in [
+            0..=0x1f,
+            0x7f..=0x9f,
+            0x61c..=0x61c,
+            0x200b..=0x200f,
+            0x2028..=0x202e,
+            0x2060..=0x206f,
+            0xfeff..=0xfeff,
+            0xe0000..=0xe007f,
+        ] {
+            for c in range.filter_map(char::from_u32) {
+                assert!(hides(c), "{c:?}");
+                let text = text(format!("{c}|").as_bytes());
+                assert!(!text.contains(hides), "{c:?}: {text:?}");
+            }
+        }
+        for c in ('\u{fe00}'..='\u{fe0f}').chain('\u{e0100}'..='\u{e01ef}') {
+            assert!(!hides(c), "{c:?}");
+        }
     }
 
     fn line() -> impl Strategy<Value = Vec<u8>> {
