@@ -425,7 +425,7 @@ impl Supervisor {
     /// Every rule has succeeded: what does that mean for the server? False: that waits for the swap under way.
     pub(super) fn conclude(&mut self, now: Instant) -> bool {
         if self.policy.server.is_none() {
-            self.owed = Plan::default();
+            self.owed.then = Then::Nothing;
             self.end(now, Outcome::Ok { exited: None });
             return true;
         }
@@ -468,7 +468,7 @@ impl Supervisor {
                 return false;
             }
             let serving = replaced.generation;
-            self.owed = Plan::default();
+            self.owed.then = Then::Nothing;
             let ran = self.cycle.as_ref().is_some_and(|cycle| cycle.ran);
             let nominal = self.cycle.as_ref().map(|cycle| cycle.nominal);
             if ran && nominal < Some(Then::Restart) {

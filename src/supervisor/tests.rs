@@ -1171,6 +1171,42 @@ fn what_is_withheld_waits_for_something_else_and_is_said() {
 }
 
 #[test]
+fn what_is_withheld_during_a_cycle_outlives_it() {
+    let mut policy = build_and_serve();
+    policy.rules.push(rule("assets", true, true));
+    let script = "
+        0.0 began
+        0.1 exited 1 0
+        0.1 produced 1 7
+        0.2 exited 2 0
+        0.2 produced 2 9
+        0.3 ready 3
+        5.0 changed 1 - a.css
+        5.1 withheld 0
+        5.2 exited 4 0
+        5.2 produced 4 9
+        9.0 changed 1 - b.css";
+    check(
+        policy,
+        script,
+        expect![[r#"
+        0    began                    -> [begin 1 start], run 1 rule 0, run 2 rule 1
+        0.1  exited 1 0               -> inspect 1
+        0.1  produced 1 7             ->
+        0.2  exited 2 0               -> inspect 2
+        0.2  produced 2 9             -> start 3 gen 1
+        0.3  ready 3                  -> [end 1 serving gen 1 first Proven]
+        2.3                           -> keep 3
+        5    changed 1 - a.css        -> [begin 2 a.css], run 4 rule 1
+        5.1  withheld 0               ->
+        5.2  exited 4 0               -> inspect 4
+        5.2  produced 4 9             -> [end 2 unchanged gen 1], [stale gen 1]
+        9    changed 1 - b.css        -> [begin 3 b.css], run 5 rule 0, run 6 rule 1
+    "#]],
+    );
+}
+
+#[test]
 fn without_a_server_rules_are_a_task() {
     let policy = in_a_row(vec![rule("test", true, false)], None);
     let script = "
