@@ -549,14 +549,13 @@ impl Run {
             .settings
             .scratch
             .join(format!("log-{}", std::process::id()));
-        let written = (|| {
-            let mut out = private(&file)?;
-            self.printed.read(|logs| match printed {
-                ui::Printed::App => logs.app.write_raw(&mut out),
-                ui::Printed::Build => logs.build.write_raw(&mut out),
-            })?;
-            out.flush()
-        })();
+        // A disk may be slow, and whoever prints waits for the logs.
+        let mut kept = Vec::new();
+        self.printed.read(|logs| match printed {
+            ui::Printed::App => logs.app.write_raw(&mut kept),
+            ui::Printed::Build => logs.build.write_raw(&mut kept),
+        })?;
+        let written = private(&file).and_then(|mut out| out.write_all(&kept));
         written.with_context(|| format!("cannot write {}", file.display()))?;
         let visit = visit::pager(&self.settings.pager, &file);
         let visit = visit.with_context(|| format!("no command: {}", self.settings.pager));
@@ -612,11 +611,8 @@ impl Run {
         let mut buffer = Buffer::empty(self.terminal.size());
         {
             let logs = self.printed.logs();
-            self.ui.prepare(
-                overview,
-                view::main_log(overview, &logs.app, &logs.build),
-                now,
-            );
+            let log = view::main_log(overview, &logs.app, &logs.build);
+            self.due = !self.ui.prepare(overview, log, now);
             let scene = Scene {
                 overview,
                 app: &logs.app,
@@ -645,16 +641,11 @@ pub fn leave_at_once() {
 }
 
 /// A file that nobody else can read, and that was not there.
-fn private(path: &Path) -> io::Result<io::BufWriter<std::fs::File>> {
+fn private(path: &Path) -> io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let _ = std::fs::remove_file(path);
     let mut options = std::fs::OpenOptions::new();
-    let file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    Ok(io::BufWriter::new(file))
+    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// At most 30 frames a second.

@@ -259,8 +259,9 @@ impl Ui {
 
     // --- what happens ---
 
-    /// Before a frame is drawn: what has come since the last one.
-    pub fn prepare(&mut self, overview: &Overview, log: &Log, now: Instant) {
+    /// Before a frame is drawn: what has come since the last one. False: a search has not seen all of it yet, and goes on
+    /// with the next frame.
+    pub fn prepare(&mut self, overview: &Overview, log: &Log, now: Instant) -> bool {
         self.toast.take_if(|(_, until)| *until <= now);
         let word = overview.word();
         if self.word != Some(word) {
@@ -273,9 +274,10 @@ impl Ui {
             self.word = Some(word);
         }
         self.selected = self.selected.min(self.problems(overview).saturating_sub(1));
-        if let Some(find) = &mut self.find {
-            find.update(log, self.cleared);
-        }
+        let found = self
+            .find
+            .as_mut()
+            .is_none_or(|find| find.update(log, self.cleared));
         match &mut self.anchor {
             None => self.seen = log.end(),
             Some(anchor) if anchor.line < log.first() => {
@@ -286,6 +288,7 @@ impl Ui {
             }
             Some(_) => {}
         }
+        found
     }
 
     /// How much of each pane was to be seen in the last frame.
