@@ -38,6 +38,8 @@ pub struct Builds {
     pub state: State,
     console: Console,
     sender: Sender<Input>,
+    /// Whether commands are told that colour is welcome.
+    color_hints: bool,
     /// What each rule had written when its command last ended, well or not: whatever differs is somebody else's.
     written: BTreeMap<RuleId, Written>,
     /// What each rule had written when its command last succeeded: as much as the rules that take it know of.
@@ -103,6 +105,7 @@ impl Builds {
         state: State,
         console: Console,
         sender: Sender<Input>,
+        color_hints: bool,
     ) -> Builds {
         let cache = Arc::new(Cache::new(&config.root, cache::LIMIT));
         Builds {
@@ -110,6 +113,7 @@ impl Builds {
             state,
             console,
             sender,
+            color_hints,
             written: BTreeMap::new(),
             good: BTreeMap::new(),
             writing: BTreeMap::new(),
@@ -189,7 +193,7 @@ impl Builds {
         Spec {
             argv: command.argv().into_iter().map(OsString::from).collect(),
             program: None,
-            env: environment::rule(std::env::vars_os(), &rule.env),
+            env: environment::rule(std::env::vars_os(), &rule.env, self.color_hints),
             cwd: rule.cwd.clone(),
             inherit: Vec::new(),
             ready_line: None,

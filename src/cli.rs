@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::detect::As;
+use crate::show::{Color, Wanted};
 
 /// Rebuilds and restarts your server when you save, and proves that the new code is what answers.
 ///
@@ -22,9 +23,9 @@ pub struct Cli {
     #[command(flatten)]
     pub place: Place,
 
-    /// Print plain lines and read no keys, even on a terminal
-    #[arg(long)]
-    pub plain: bool,
+    /// As what devwatch shows itself.
+    #[command(flatten)]
+    pub show: Show,
 
     /// Run CMD as the server, and restart it when any source changes; no config is read
     #[arg(last = true, value_name = "CMD", conflicts_with_all = ["config", "kind"])]
@@ -50,6 +51,44 @@ pub struct Place {
         conflicts_with = "config"
     )]
     pub kind: Option<As>,
+}
+
+/// As what devwatch shows itself, and in colour or not.
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    /// Show the screen (full), lines (plain) or events (json); auto: the screen if a person sits in front of it
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        global = true,
+        hide_possible_values = true
+    )]
+    ui: Option<Wanted>,
+
+    /// Print plain lines and read no keys, even on a terminal: --ui plain
+    #[arg(long, alias = "no-tui", global = true, conflicts_with = "ui")]
+    plain: bool,
+
+    /// Use colour always, never, or (auto) as NO_COLOR and FORCE_COLOR say, else on a terminal
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        global = true,
+        hide_possible_values = true
+    )]
+    pub color: Option<Color>,
+}
+
+impl Show {
+    /// As what devwatch is wanted to show itself, where that was typed.
+    pub fn ui(&self) -> Option<Wanted> {
+        if self.plain {
+            return Some(Wanted::Plain);
+        }
+        self.ui
+    }
 }
 
 /// Subcommands.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use nix::unistd::Pid;
 
+use crate::config::user::User;
 use crate::config::{self, Config, OnFailure, ReadyBy};
 use crate::incremental::outputs::Written;
 use crate::incremental::reuse::Answer;
@@ -17,6 +18,7 @@ use crate::performer::Performer;
 use crate::plain::Console;
 use crate::process;
 use crate::restart::ready::ReadyReport;
+use crate::show::Mode;
 use crate::state::State;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::{
@@ -73,8 +75,14 @@ pub struct Setup {
     pub state: State,
     /// Where lines go.
     pub console: Console,
-    /// Whether keys are read from the terminal.
-    pub keys: bool,
+    /// As what devwatch shows itself. Only under [`Mode::Full`] keys are read from the terminal.
+    pub show: Mode,
+    /// Whether what devwatch itself shows is in colour.
+    pub colors: bool,
+    /// Whether rules and servers are told that colour is welcome.
+    pub color_hints: bool,
+    /// What the user's own file says.
+    pub user: User,
     /// What for.
     pub task: Task,
 }
@@ -129,11 +137,14 @@ pub fn run(setup: Setup) -> Result<i32> {
         // The loop has ended: nobody is left to compare.
         let _ = after_gap.send(Input::Gap);
     })?;
-    let (keys, ask, task) = (setup.keys, asker(&sender), setup.task);
+    let (show, ask, task) = (setup.show, asker(&sender), setup.task);
     let end = asker(&sender);
     let mut performer = Performer::start(setup, sender)?;
     // After the guardian has seen the terminal as it was: that is what it puts back.
-    let _keys = keys.then(|| keys::listen(ask)).flatten();
+    let _keys = match show {
+        Mode::Full => keys::listen(ask),
+        Mode::Plain | Mode::Json => None,
+    };
     let mut orders = step(&mut supervisor, task.beginning());
     loop {
         for order in orders {

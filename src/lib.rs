@@ -14,7 +14,7 @@
 //! |   | [`incremental`] | what need not be built: outputs by content, what earlier runs made of which inputs |
 //! |   | [`diagnostics`] | what rules print becomes problems: file, line, column |
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
-//! | 6 show | [`plain`] | reports become lines |
+//! | 6 show | [`show`], [`plain`], [`screen`] | reports become lines, or the screen |
 //!
 //! [`config`] describes what to do, [`event_loop`] is the only loop and the only clock, [`performer`] carries
 //! out what the supervisor orders. The edges know only the supervisor's vocabulary; the supervisor knows nobody.
@@ -50,7 +50,7 @@ pub mod state;
 pub mod supervisor;
 pub mod watch;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -58,10 +58,12 @@ use anyhow::{Context as _, Result};
 use cli::{Action, Cli, Place};
 use config::detect::DetectError;
 use config::file::{FindError, LoadError, Loaded};
-use config::{Config, Origin, detect, file, init};
+use config::user::User;
+use config::{Config, Origin, detect, file, init, user};
 use event_loop::{Setup, Task};
 use plain::Console;
 use restart::sockets::BindError;
+use show::{Color, Mode, Surroundings, Wanted};
 use state::{State, StateError};
 
 /// Does what was typed. The exit code.
@@ -93,17 +95,19 @@ fn attempt(cli: Cli) -> Result<i32> {
                     complain(&survey.to_string());
                 }
             }
+            user::load()?;
             say(&detect::describe(&understood.config));
             Ok(0)
         }
         Some(Action::Build { force }) => {
+            let look = look(&cli.show, Task::Once { force })?;
             let Understood {
                 mut config,
                 settings: _,
                 ..
             } = understand(&here, &cli.place)?;
             config.server = None;
-            go(config, Vec::new(), cli.plain, Task::Once { force })
+            go(config, Vec::new(), look, Task::Once { force })
         }
         Some(Action::Init) => {
             if let Some(path) = &cli.place.config {
@@ -128,21 +132,20 @@ fn attempt(cli: Cli) -> Result<i32> {
             Err(restart::fds::fds(&command))
                 .with_context(|| format!("cannot run {}", program.unwrap_or_default()))
         }
-        None if cli.command.is_empty() => {
+        None => {
+            let look = look(&cli.show, Task::UntilQuit)?;
+            if !cli.command.is_empty() {
+                let config = detect::from_command(&here, cli.command);
+                return go(config, Vec::new(), look, Task::UntilQuit);
+            }
             let understood = understand(&here, &cli.place)?;
             go(
                 understood.config,
                 understood.settings,
-                cli.plain,
+                look,
                 Task::UntilQuit,
             )
         }
-        None => go(
-            detect::from_command(&here, cli.command),
-            Vec::new(),
-            cli.plain,
-            Task::UntilQuit,
-        ),
     }
 }
 
@@ -184,6 +187,48 @@ fn understand(here: &Path, place: &Place) -> Result<Understood> {
     })
 }
 
+/// How devwatch shows itself, and to whom.
+struct Look {
+    show: Mode,
+    colors: bool,
+    color_hints: bool,
+    user: User,
+}
+
+/// What was typed counts, then what the user's own file says.
+fn look(typed: &cli::Show, task: Task) -> Result<Look> {
+    let user = user::load()?;
+    let around = Surroundings::look();
+    let color = typed.color.unwrap_or(user.ui.color);
+    let show = match task {
+        Task::UntilQuit => {
+            show::mode(typed.ui(), user.ui.mode, &around).map_err(|why| Usage(why.to_string()))?
+        }
+        Task::Once { .. } => {
+            if typed.ui() == Some(Wanted::Full) {
+                let why = "build runs once and shows no screen; leave --ui full out";
+                return Err(Usage(why.to_string()).into());
+            }
+            match typed.ui().unwrap_or(user.ui.mode) {
+                Wanted::Json => Mode::Json,
+                Wanted::Auto | Wanted::Full | Wanted::Plain => Mode::Plain,
+            }
+        }
+    };
+    let colors = match show {
+        Mode::Full => show::colors(color, &around, around.stdout),
+        // Scripts and editors read these lines, so nothing but an order colours them.
+        Mode::Plain => color == Color::Always,
+        Mode::Json => false,
+    };
+    Ok(Look {
+        show,
+        colors,
+        color_hints: show::color_hints(show, color, &around),
+        user,
+    })
+}
+
 /// A framework that hands over by itself, seen in `go.mod`: said, never applied by itself.
 fn suggest_preset(config: &Config, console: &Console) {
     let plain = config
@@ -199,7 +244,7 @@ fn suggest_preset(config: &Config, console: &Console) {
     }
 }
 
-fn go(config: Config, settings: Vec<PathBuf>, plain: bool, task: Task) -> Result<i32> {
+fn go(config: Config, settings: Vec<PathBuf>, look: Look, task: Task) -> Result<i32> {
     let console = Console::new();
     logging::start(&console);
     if !matches!(config.origin, Origin::File(_)) {
@@ -209,25 +254,17 @@ fn go(config: Config, settings: Vec<PathBuf>, plain: bool, task: Task) -> Result
     }
     suggest_preset(&config, &console);
     let state = State::open(&config.root)?;
-    let keys = !plain && may_read_keys();
     event_loop::run(Setup {
         config,
         settings,
         state,
         console,
-        keys,
+        show: look.show,
+        colors: look.colors,
+        color_hints: look.color_hints,
+        user: look.user,
         task,
     })
-}
-
-/// Keys belong to devwatch only where a person sits in front of it.
-fn may_read_keys() -> bool {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    let foreground = || {
-        nix::unistd::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == nix::unistd::getpgrp())
-    };
-    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    terminal && !dumb && std::env::var_os("CI").is_none() && foreground()
 }
 
 /// Prints an answer. Whoever asked and reads no more (`| head -1`) has what they wanted.

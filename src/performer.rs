@@ -62,7 +62,10 @@ impl Performer {
             settings,
             mut state,
             console,
-            keys: _,
+            show: _,
+            colors: _,
+            color_hints,
+            user: _,
             task: _,
         } = setup;
         let complaint = state.complaint();
@@ -77,12 +80,18 @@ impl Performer {
         let guardian = Guardian::start(Box::new(console.clone()), report, Some(state.lock_file()))
             .context("cannot start the guardian process")?;
         let mut performer = Performer {
-            builds: Builds::new(Arc::clone(&config), state, console.clone(), sender.clone()),
+            builds: Builds::new(
+                Arc::clone(&config),
+                state,
+                console.clone(),
+                sender.clone(),
+                color_hints,
+            ),
             config,
             next_config: None,
             settings,
             console,
-            servers: Servers::new(held, sender.clone()),
+            servers: Servers::new(held, sender.clone(), color_hints),
             sender,
             guardian,
             watcher: None,

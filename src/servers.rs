@@ -35,6 +35,7 @@ use crate::supervisor::generation::{GenerationId, JobId};
 pub struct Servers {
     held: Held,
     sender: Sender<Input>,
+    color_hints: bool,
     generations: BTreeMap<JobId, Generation>,
     /// What the generation that went down last had printed at the end.
     last_lines: (Option<GenerationId>, Vec<String>),
@@ -71,11 +72,13 @@ struct Handshake {
 }
 
 impl Servers {
-    /// On these sockets. What happens to the servers is sent to `sender`.
-    pub fn new(held: Held, sender: Sender<Input>) -> Servers {
+    /// On these sockets. What happens to the servers is sent to `sender`; `color_hints`: whether they are told that
+    /// colour is welcome.
+    pub fn new(held: Held, sender: Sender<Input>, color_hints: bool) -> Servers {
         Servers {
             held,
             sender,
+            color_hints,
             generations: BTreeMap::new(),
             last_lines: (None, Vec::new()),
             url: None,
@@ -197,6 +200,7 @@ impl Servers {
             notify: notify.map(NotifySocket::path),
             port: self.held.port(),
             hand_over: &hand_over,
+            color_hints: self.color_hints,
         };
         let env = environment::server(std::env::vars_os(), from_files, &server.env, context);
         let mut argv = server_argv(server);

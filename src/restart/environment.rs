@@ -40,6 +40,14 @@ const HAND_OVER_PREFIXES: &[&str] = &[
     "TABLEFLIP_",
 ];
 
+/// What tells tools that colour is welcome although they write into a pipe: each only where nothing of that name is
+/// set, and none of them beside a NO_COLOR. Node, given both, takes the colour and prints a warning about it.
+pub const COLOR_HINTS: &[(&str, &str)] = &[
+    ("CARGO_TERM_COLOR", "always"),
+    ("CLICOLOR_FORCE", "1"),
+    ("FORCE_COLOR", "1"),
+];
+
 /// What a server is told about its start.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerEnv<'a> {
@@ -55,6 +63,8 @@ pub struct ServerEnv<'a> {
     /// What the contract by which it takes its sockets over needs; none without such a contract. Over everything
     /// else: these are the only hand-over variables of that kind that are true.
     pub hand_over: &'a [(String, String)],
+    /// Whether it is told that colour is welcome, see [`COLOR_HINTS`].
+    pub color_hints: bool,
 }
 
 /// The environment of a server, sorted by name.
@@ -102,14 +112,18 @@ pub fn server(
     for (name, value) in ctx.hand_over {
         put(name, value.into());
     }
+    if ctx.color_hints {
+        welcome_color(&mut set);
+    }
     set.into_iter().collect()
 }
 
 /// The environment of a rule's command, sorted by name: what devwatch inherited, without hand-over variables, and
-/// over it `configured` (the rule's `env`).
+/// over it `configured` (the rule's `env`); below both, if so wanted, [`COLOR_HINTS`].
 pub fn rule(
     base: impl Iterator<Item = (OsString, OsString)>,
     configured: &BTreeMap<String, String>,
+    color_hints: bool,
 ) -> Vec<(OsString, OsString)> {
     let mut set: BTreeMap<OsString, OsString> = inherited(base).collect();
     set.extend(
@@ -117,6 +131,9 @@ pub fn rule(
             .iter()
             .map(|(name, value)| (name.into(), value.into())),
     );
+    if color_hints {
+        welcome_color(&mut set);
+    }
     set.into_iter().collect()
 }
 
@@ -196,6 +213,16 @@ impl fmt::Display for EnvFileError {
 }
 
 impl std::error::Error for EnvFileError {}
+
+fn welcome_color(set: &mut BTreeMap<OsString, OsString>) {
+    let refused = set.get(OsStr::new("NO_COLOR"));
+    if refused.is_some_and(|value| !value.is_empty()) {
+        return;
+    }
+    for (name, value) in COLOR_HINTS {
+        set.entry(name.into()).or_insert_with(|| value.into());
+    }
+}
 
 fn inherited(
     base: impl Iterator<Item = (OsString, OsString)>,
@@ -297,6 +324,7 @@ mod tests {
         notify: None,
         port: None,
         hand_over: &[],
+        color_hints: false,
     };
 
     #[test]
@@ -328,7 +356,11 @@ mod tests {
             "GUNICORN_CMD_ARGS=--reload\nHOME=/home/me\nNGINX_HOST=x\nNODE_ENV=development\n";
         let inherited: Vec<_> = inherited.collect();
         assert_eq!(
-            show(&rule(inherited.clone().into_iter(), &BTreeMap::new())),
+            show(&rule(
+                inherited.clone().into_iter(),
+                &BTreeMap::new(),
+                false
+            )),
             kept
         );
         let server = server(inherited.into_iter(), Vec::new(), &BTreeMap::new(), ALONE);
@@ -401,8 +433,44 @@ mod tests {
         );
         let inherited = base(&[("A", "inherited"), ("B", "inherited")]);
         assert_eq!(
-            show(&rule(inherited, &configured)),
+            show(&rule(inherited, &configured, false)),
             "A=config\nB=inherited\nPORT=9\n"
+        );
+    }
+
+    #[test]
+    fn colour_is_welcome_only_where_nobody_has_said_anything_about_it() {
+        let none = || BTreeMap::<String, String>::new();
+        let all = "CARGO_TERM_COLOR=always\nCLICOLOR_FORCE=1\nFORCE_COLOR=1\n";
+        assert_eq!(show(&rule(base(&[]), &none(), true)), all);
+        assert_eq!(show(&rule(base(&[]), &none(), false)), "");
+        // What is set stays, even if it is set to nothing.
+        let said = base(&[("CARGO_TERM_COLOR", "never"), ("FORCE_COLOR", "")]);
+        assert_eq!(
+            show(&rule(said, &none(), true)),
+            "CARGO_TERM_COLOR=never\nCLICOLOR_FORCE=1\nFORCE_COLOR=\n"
+        );
+        let refused = BTreeMap::from([("NO_COLOR".to_owned(), "1".to_owned())]);
+        assert_eq!(show(&rule(base(&[]), &refused, true)), "NO_COLOR=1\n");
+        let taken_back = base(&[("NO_COLOR", "")]);
+        assert_eq!(
+            show(&rule(taken_back, &none(), true)),
+            format!("{all}NO_COLOR=\n")
+        );
+        let ctx = ServerEnv {
+            color_hints: true,
+            ..ALONE
+        };
+        let python = "PYTHONDONTWRITEBYTECODE=1\nPYTHONUNBUFFERED=1\n";
+        let own = "DEVWATCH=1\nDEVWATCH_GENERATION=7\n";
+        assert_eq!(
+            show(&server(base(&[]), Vec::new(), &none(), ctx)),
+            format!("CARGO_TERM_COLOR=always\nCLICOLOR_FORCE=1\n{own}FORCE_COLOR=1\n{python}")
+        );
+        let files = pairs(&[("NO_COLOR", "1")]);
+        assert_eq!(
+            show(&server(base(&[]), files, &none(), ctx)),
+            format!("{own}NO_COLOR=1\n{python}")
         );
     }
 

@@ -661,7 +661,9 @@ fn help_and_version() {
               -c, --config <FILE>       Read this config; its paths count from the working directory
               -C, --dir <DIR>           Change to DIR first
                   --as <KIND[:TARGET]>  Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
-                  --plain               Print plain lines and read no keys, even on a terminal
+                  --ui <MODE>           Show the screen (full), lines (plain) or events (json); auto: the screen if a person sits in front of it
+                  --plain               Print plain lines and read no keys, even on a terminal: --ui plain
+                  --color <WHEN>        Use colour always, never, or (auto) as NO_COLOR and FORCE_COLOR say, else on a terminal
               -h, --help                Print help (see more with '--help')
               -V, --version             Print version
 
@@ -707,8 +709,14 @@ fn help_and_version() {
                   --as <KIND[:TARGET]>
                       Take the project for KIND (go, cargo, node or python), and TARGET for what it runs: go:./cmd/api
 
+                  --ui <MODE>
+                      Show the screen (full), lines (plain) or events (json); auto: the screen if a person sits in front of it
+
                   --plain
-                      Print plain lines and read no keys, even on a terminal
+                      Print plain lines and read no keys, even on a terminal: --ui plain
+
+                  --color <WHEN>
+                      Use colour always, never, or (auto) as NO_COLOR and FORCE_COLOR say, else on a terminal
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -738,6 +746,9 @@ fn what_is_not_understood_is_code_2() {
         &["--as", "perl"],
         &["--as", "go:"],
         &["check", "--", "x"],
+        &["--ui", "inline"],
+        &["--ui", "plain", "--plain"],
+        &["--color", "blue"],
         // Nobody would read the config.
         &["-c", "devwatch.toml", "--", "true"],
         &["-c", "devwatch.toml", "--as", "go"],
@@ -747,6 +758,100 @@ fn what_is_not_understood_is_code_2() {
         assert!(text.starts_with("exit 2\n"), "{arguments:?}: {text}");
         assert!(!project.path(".devwatch").exists(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_screen_without_a_terminal_is_refused_and_everything_else_goes_without() {
+    let project = Project::new();
+    project.write("devwatch.toml", GOOD);
+    project.write("source.txt", "");
+    answers(
+        &project,
+        &["--ui", "full"],
+        expect![[r#"
+            exit 2
+            devwatch: --ui full takes its keys from a terminal, and stdin is none; leave the redirection out, or take --plain
+        "#]],
+    );
+    answers(
+        &project,
+        &["build", "--ui", "full"],
+        expect![[r#"
+            exit 2
+            devwatch: build runs once and shows no screen; leave --ui full out
+        "#]],
+    );
+    assert!(!project.path(".devwatch").exists());
+    for arguments in [
+        &["--plain", "build"][..],
+        &["build", "--no-tui"],
+        &["build", "--ui", "plain", "--color", "always"],
+        &["build", "--ui", "auto"],
+    ] {
+        let text = answer(&project, arguments);
+        assert!(text.starts_with("exit 0\n"), "{arguments:?}: {text}");
+        assert!(text.contains("build 1 end "), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_users_own_file_are_told_like_those_in_the_projects() {
+    let project = Project::new();
+    project.write("devwatch.toml", GOOD);
+    project.write("source.txt", "");
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let folder = home.path().join("devwatch");
+    fs::create_dir(&folder).expect("a folder");
+    let ask = |text: &str, mode: u32, arguments: &[&str]| {
+        let path = folder.join("config.toml");
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        let output = Command::new(env!("CARGO_BIN_EXE_devwatch"))
+            .args(arguments)
+            .current_dir(project.root())
+            .env("XDG_CONFIG_HOME", home.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("it runs");
+        let code = output.status.code().expect("it ended by itself");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (
+            code,
+            said.replace(home.path().to_str().expect("a name"), "HOME"),
+        )
+    };
+    let wrong = "[keys]\nq = \"quti\"\n[server]\nrun = \"./x\"\n";
+    let (code, said) = ask(wrong, 0o644, &["check"]);
+    assert_eq!(code, 2);
+    expect![[r#"
+        error: unknown action "quti" in `q` in [keys]
+         --> HOME/devwatch/config.toml:2:5
+          |
+        2 | q = "quti"
+          |     ^^^^^^ did you mean "quit"?
+          |
+        help: none, or one of rebuild, restart, pause, stop, input, open_url, urls, problems, log, next_pane, zoom, summary, next, previous, open, open_1, open_2, open_3, open_4, open_5, open_6, open_7, open_8, open_9, pager, copy, copy_all, clear, search, filter, cancel, down, up, page_down, page_up, half_page_down, half_page_up, top, bottom, follow, wrap, help, palette, mouse, redraw, suspend, quit
+
+        error: `server` belongs to a project, not to one person
+         --> HOME/devwatch/config.toml:3:2
+          |
+        3 | [server]
+          |  ^^^^^^ put it into the project's devwatch.toml
+          |
+        help: what is run stands where everybody who works on the project sees it; this file has [ui] and [keys]
+    "#]]
+    .assert_eq(&said);
+    assert_eq!(ask(wrong, 0o644, &[]), (2, said.clone()));
+    assert_eq!(ask(wrong, 0o644, &["build"]), (2, said));
+    let (code, said) = ask("", 0o666, &["build"]);
+    assert_eq!(code, 2);
+    expect![[r#"
+        devwatch: not trusting HOME/devwatch/config.toml: everybody may write it, and what it says is run; take that right away with chmod o-w
+    "#]].assert_eq(&said);
+    assert!(!project.path(".devwatch").exists());
+    // Wanted where it can be, not ordered.
+    let (code, said) = ask("[ui]\nmode = \"full\"\n", 0o644, &["build"]);
+    assert_eq!(code, 0, "{said}");
 }
 
 // --- devwatch -- CMD ---

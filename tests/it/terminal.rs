@@ -261,6 +261,58 @@ fn a_second_ctrl_c_kills_at_once() {
     assert_eq!(project.processes(), Vec::<String>::new());
 }
 
+#[test]
+fn colour_is_welcome_where_somebody_looks_on_and_has_not_refused_it() {
+    for (variable, arguments, expected) in [
+        ("X=", &[][..], "rule=1/always server=1/always"),
+        ("X=", &["--plain"], "rule=/ server=/"),
+        ("X=", &["--color", "never"], "rule=/ server=/"),
+        ("NO_COLOR=1", &[], "rule=/ server=/"),
+        ("FORCE_COLOR=3", &[], "rule=3/always server=3/always"),
+    ] {
+        let project = Project::new();
+        let told = "$FORCE_COLOR/$CARGO_TERM_COLOR";
+        project.write(
+            "devwatch.toml",
+            &format!(
+                "[[rule]]\nfiles = [\"x\"]\nrun = 'echo \"rule={told}\" >told'\n[server]\n\
+                 run = 'echo \"$(cat told) server={told}.\"; exec sleep 1000'\nready = {{ log = \"server=\" }}\n"
+            ),
+        );
+        project.write("x", "");
+        let script = SIMPLE.replace(
+            "exec \"$DEVWATCH\"",
+            &format!(
+                "exec env -u NO_COLOR -u FORCE_COLOR -u CLICOLOR_FORCE -u CARGO_TERM_COLOR {variable} \"$DEVWATCH\""
+            ),
+        );
+        let mut terminal = Terminal::start(&project, &script, arguments);
+        terminal.wait_for(&format!("{expected}."));
+        terminal.wait_for(" end serving ");
+        kill(devwatch(&project), Signal::SIGTERM).expect("it is told to go");
+        terminal.wait_for("ended 143");
+        assert_eq!(project.processes(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn build_reads_no_keys() {
+    let (project, _) = serving();
+    project.write(
+        "devwatch.toml",
+        "[[rule]]\nfiles = [\"source.sh\"]\nrun = [\"sh\", \"-c\", \"read line <go; echo got it\"]\n",
+    );
+    nix::unistd::mkfifo(&project.path("go"), Mode::S_IRWXU).expect("a pipe");
+    let mut terminal = Terminal::start(&project, SIMPLE, &["build"]);
+    terminal.wait_for("build 1 begin ");
+    assert!(terminal.is_cooked(), "it has changed the terminal");
+    terminal.press("q\n");
+    project.write("go", "now\n");
+    terminal.wait_for("got it");
+    terminal.wait_for("ended 0");
+    terminal.wait_for("the shell got q");
+}
+
 fn serving() -> (Project, u16) {
     let port = free_port();
     let project = Project::scripted(
