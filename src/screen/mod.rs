@@ -130,8 +130,8 @@ pub struct Settings {
     pub editor: String,
     /// What shows the log.
     pub pager: String,
-    /// What a place in a file links to: a template; none: the file itself.
-    pub link: Option<String>,
+    /// What a place in a file links to: with `{path}`, `{line}` and `{column}`.
+    pub link: String,
     /// Long lines of the log are wrapped.
     pub wrap_log: bool,
     /// Long lines above the log are wrapped.
@@ -173,7 +173,7 @@ impl Settings {
             },
             editor: editor.unwrap_or_else(|| "vi".to_owned()),
             pager: pager.unwrap_or_else(|| "less".to_owned()),
-            link: ui.link.clone(),
+            link: ui.link.clone().unwrap_or_else(file_link),
             wrap_log: ui.wrap_log,
             wrap_problems: ui.wrap_problems,
             mouse: ui.mouse,
@@ -184,6 +184,12 @@ impl Settings {
             scratch,
         }
     }
+}
+
+/// The file itself, on this machine: terminals open no other one's.
+fn file_link() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    format!("file://{}{{path}}#L{{line}}", host.to_string_lossy())
 }
 
 /// What the screen has the loop do.
@@ -621,6 +627,7 @@ impl Run {
                 excerpts: &self.excerpts,
                 keys: &self.settings.keys,
                 files: &self.settings.files,
+                link: &self.settings.link,
                 look: self.settings.look,
                 now,
                 clock: &|instant| plain::time_of_day(now.saturating_duration_since(instant)),

@@ -22,6 +22,7 @@ mod top;
 mod words;
 
 use std::num::NonZeroU16;
+use std::path::Path;
 use std::time::Instant;
 
 use ratatui::buffer::{Buffer, CellDiffOption};
@@ -57,6 +58,8 @@ pub struct Scene<'a> {
     pub keys: &'a Keys,
     /// The settings that are in force.
     pub files: &'a [String],
+    /// What a place in a file links to: with `{path}`, `{line}` and `{column}`.
+    pub link: &'a str,
     /// How it is to look.
     pub look: Look,
     /// The present moment.
@@ -153,7 +156,7 @@ fn draw_panes(scene: &Scene<'_>, buffer: &mut Buffer, room: &mut Room) {
         let placed = fit(row(scene), " · ", width);
         put_parts(buffer, y, placed.clone());
         if scene.look.links {
-            link(buffer, y, &placed);
+            link_parts(buffer, y, &placed);
         }
     }
     let hints = u16::from(height >= 8);
@@ -268,6 +271,15 @@ fn draw_top(scene: &Scene<'_>, buffer: &mut Buffer, room: &mut Room, top: Top, a
     (room.top, room.top_first, room.top_hidden) = (height, from, hidden);
     let rows = content.rows.into_iter().skip(from).take(height);
     put_rows(buffer, area, rows.collect());
+    let seen = |row: &usize| (from..from + height).contains(row);
+    for (row, place) in content
+        .links
+        .iter()
+        .filter(|(row, _)| scene.look.links && seen(row))
+    {
+        let y = area.y + u16::try_from(row - from).unwrap_or(u16::MAX);
+        link(buffer, area.x + place.column, y, &place.text, &place.to);
+    }
 }
 
 /// The last row: what is being typed, what has just been done, or what can be done.
@@ -426,26 +438,42 @@ fn put(buffer: &mut Buffer, x: u16, y: u16, spans: Vec<Span<'static>>) {
     }
 }
 
-/// Has the terminal open addresses that are clicked on. The whole of it goes out with the first cell.
-fn link(buffer: &mut Buffer, y: u16, placed: &[Placed]) {
+/// Has the terminal open addresses that are clicked on.
+fn link_parts(buffer: &mut Buffer, y: u16, placed: &[Placed]) {
     for part in placed {
-        let (Some(url), Some(first)) = (&part.link, part.spans.first()) else {
-            continue;
-        };
-        let text = first.content.as_ref();
-        let width = u16::try_from(text.width()).unwrap_or(u16::MAX);
-        let fits = part.column.saturating_add(width) <= buffer.area.width;
-        let (true, Some(forced)) = (fits && text.is_ascii(), NonZeroU16::new(width)) else {
-            continue;
-        };
-        for x in part.column..part.column + width {
-            buffer[(x, y)].set_diff_option(CellDiffOption::Skip);
+        if let (Some(url), Some(first)) = (&part.link, part.spans.first()) {
+            link(buffer, part.column, y, first.content.as_ref(), url);
         }
-        let symbol = format!("\x1b]8;;{}\x1b\\{text}\x1b]8;;\x1b\\", address(url));
-        let cell = &mut buffer[(part.column, y)];
-        cell.set_symbol(&symbol)
-            .set_diff_option(CellDiffOption::ForcedWidth(forced));
     }
+}
+
+/// Makes `text`, which stands there, a link. The whole of it goes out with the first cell.
+fn link(buffer: &mut Buffer, x: u16, y: u16, text: &str, to: &str) {
+    let width = u16::try_from(text.width()).unwrap_or(u16::MAX);
+    let end = x.saturating_add(width);
+    let fits = end <= buffer.area.width && y < buffer.area.height;
+    let (true, Some(forced)) = (fits && text.is_ascii(), NonZeroU16::new(width)) else {
+        return;
+    };
+    for x in x..end {
+        buffer[(x, y)].set_diff_option(CellDiffOption::Skip);
+    }
+    let symbol = format!("\x1b]8;;{}\x1b\\{text}\x1b]8;;\x1b\\", address(to));
+    buffer[(x, y)]
+        .set_symbol(&symbol)
+        .set_diff_option(CellDiffOption::ForcedWidth(forced));
+}
+
+/// What a place links to.
+fn filled(template: &str, file: &Path, line: u32, column: u32) -> String {
+    let mark = |c: char| match c {
+        '%' | '#' | '?' => format!("%{:02X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    let path: String = file.to_string_lossy().chars().map(mark).collect();
+    let filled = template.replace("{line}", &line.to_string());
+    let filled = filled.replace("{column}", &column.to_string());
+    filled.replace("{path}", &path)
 }
 
 /// Nothing that could end the sequence or begin another one.

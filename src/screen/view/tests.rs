@@ -389,6 +389,7 @@ impl Stage {
             excerpts: &self.excerpts,
             keys,
             files: &[],
+            link: "file://box{path}#L{line}",
             look,
             now: self.now,
             clock: &|_| "14:02:11".to_owned(),
@@ -600,4 +601,109 @@ fn paused() {
 #[test]
 fn idle() {
     check(Stage::idle, expect_file!["snapshots/idle.txt"]);
+}
+
+#[test]
+fn places_and_addresses_are_links_where_the_terminal_knows_them() {
+    let look = Look {
+        links: true,
+        ..LOOK
+    };
+    let buffer = Stage::failed().drawn(80, 24, look);
+    let linked = |x: u16, y: u16| buffer[(x, y)].symbol().to_owned();
+    let place = "internal/api/user.go:31:9";
+    assert_eq!(
+        linked(10, 4),
+        format!("\x1b]8;;file://box/p/internal/api/user.go#L31\x1b\\{place}\x1b]8;;\x1b\\")
+    );
+    assert_eq!(buffer[(11, 4)].diff_option, CellDiffOption::Skip);
+    let address = "http://127.0.0.1:8080";
+    assert_eq!(
+        linked(0, 2),
+        format!("\x1b]8;;{address}/\x1b\\{address}\x1b]8;;\x1b\\")
+    );
+}
+
+#[test]
+fn a_link_cannot_be_broken_out_of() {
+    assert_eq!(
+        address("http://x/\x1b]0;t\x07 ü"),
+        "http://x/%1B]0;t%07%20%C3%BC"
+    );
+    let file = Path::new("/a b/#1?.go");
+    assert_eq!(
+        filled("x:{path}:{line}:{column}", file, 3, 4),
+        "x:/a b/%231%3F.go:3:4"
+    );
+}
+
+#[test]
+fn nothing_is_coloured_where_colour_is_refused() {
+    let look = Look {
+        colours: false,
+        ..LOOK
+    };
+    for stage in [Stage::serving, Stage::failed, Stage::crashed] {
+        let buffer = stage().drawn(120, 40, look);
+        let plain =
+            |cell: &ratatui::buffer::Cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset);
+        assert!(buffer.content.iter().all(plain));
+    }
+}
+
+#[test]
+fn an_old_font_is_not_asked_for_lines() {
+    let look = Look {
+        ascii: true,
+        ..LOOK
+    };
+    for stage in [
+        Stage::serving,
+        Stage::building,
+        Stage::failed,
+        Stage::hot_restart,
+        Stage::crashed,
+    ] {
+        let shown = text(&stage().drawn(120, 40, look));
+        let own = shown.lines().filter(|line| !line.contains("µs"));
+        let strange: Vec<&str> = own.filter(|line| !line.is_ascii()).collect();
+        assert_eq!(strange, ["x"; 0]);
+    }
+}
+
+#[test]
+fn every_size_is_drawn() {
+    let sizes = [1, 2, 3, 4, 7, 8, 15, 16, 24, 31, 32, 60, 200];
+    let widths = [1, 2, 10, 23, 24, 39, 59, 60, 80, 500];
+    let stages = [
+        Stage::serving,
+        Stage::building,
+        Stage::failed,
+        Stage::hot_restart,
+        Stage::cold_restart,
+        Stage::crashed,
+        Stage::config_error,
+        Stage::starting,
+        Stage::paused,
+        Stage::idle,
+    ];
+    for stage in stages {
+        let mut stage = stage();
+        for height in sizes {
+            for width in widths {
+                let buffer = stage.drawn(width, height, LOOK);
+                let word = stage.overview.word().to_string();
+                let first = text(&buffer).lines().next().unwrap_or_default().to_owned();
+                // The word comes first, as much of it as there is room for.
+                let expected: String = format!("[{word}]")
+                    .chars()
+                    .take(usize::from(width))
+                    .collect();
+                assert!(
+                    first.starts_with(expected.trim_end()),
+                    "{width}x{height}: {first:?}"
+                );
+            }
+        }
+    }
 }

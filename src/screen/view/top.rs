@@ -21,13 +21,14 @@ pub(super) struct Entry {
     spans: Vec<Span<'static>>,
     /// Source is cut where the pane ends: broken into rows, the caret would stand under nothing.
     source: bool,
+    link: Option<Link>,
 }
 
 impl From<Vec<Span<'static>>> for Entry {
     fn from(spans: Vec<Span<'static>>) -> Entry {
         Entry {
             spans,
-            source: false,
+            ..Entry::default()
         }
     }
 }
@@ -88,6 +89,16 @@ pub(super) struct Content {
     pub(super) rows: Vec<Row>,
     /// At which row each problem begins.
     pub(super) problems: Vec<usize>,
+    /// Rows in which a place can be clicked on.
+    pub(super) links: Vec<(usize, Link)>,
+}
+
+/// A place in a row that can be clicked on.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) column: u16,
+    pub(super) text: String,
+    pub(super) to: String,
 }
 
 /// What `top` shows of a scene, for a pane of this width.
@@ -106,8 +117,15 @@ pub(super) fn content(scene: &Scene<'_>, top: Top, width: u16) -> Content {
     let wraps = scene.ui.wraps_problems() && !top.is_small();
     let mut starts = Vec::with_capacity(entries.len() + 1);
     let mut rows = Vec::with_capacity(entries.len());
-    for Entry { spans, source } in entries {
+    let mut links = Vec::new();
+    for Entry {
+        spans,
+        source,
+        link,
+    } in entries
+    {
         starts.push(rows.len());
+        links.extend(link.map(|link| (rows.len(), link)));
         match wraps && !source {
             true => rows.append(&mut rows::wrap(&spans, width)),
             false => rows.push(spans),
@@ -118,6 +136,7 @@ pub(super) fn content(scene: &Scene<'_>, top: Top, width: u16) -> Content {
         title,
         rows,
         problems,
+        links,
     }
 }
 
@@ -282,13 +301,21 @@ fn problem_rows(
             rows.push(vec![Span::styled(format!("   {place}"), DIM)].into());
         }
     } else {
-        let row = vec![
-            number,
-            word,
-            Span::styled(place, text),
-            Span::styled(format!("    {message}"), text),
-        ];
-        rows.push(row.into());
+        let link = problem.file.as_ref().map(|file| Link {
+            column: u16::try_from(number.width() + word.width()).unwrap_or(u16::MAX),
+            text: place.clone(),
+            to: super::filled(scene.link, file, problem.line, problem.column.unwrap_or(1)),
+        });
+        rows.push(Entry {
+            spans: vec![
+                number,
+                word,
+                Span::styled(place, text),
+                Span::styled(format!("    {message}"), text),
+            ],
+            link,
+            source: false,
+        });
     }
     if summary {
         return;
@@ -304,6 +331,7 @@ fn problem_rows(
                     Span::styled(text.to_owned(), style),
                 ],
                 source: true,
+                link: None,
             });
         };
         if let Some(before) = excerpt.before.as_ref().filter(|_| selected) {
