@@ -225,7 +225,9 @@ impl Shown {
         let Some(screen) = self.screen.take() else {
             return;
         };
-        screen.leave();
+        if !screen.leave() {
+            return;
+        }
         for line in self
             .overview
             .iter()

@@ -3,8 +3,8 @@
 //! A sequence and nothing else: the screen writes it when it leaves, the guardian when the screen could not.
 
 /// Leaves the full screen, from wherever drawing was interrupted: ends a string that was not finished (ST) and a
-/// synchronized update; switches off mouse, focus and paste reports; takes back colours; shows the cursor; and
-/// returns to the main screen. What was never switched on is not disturbed, except that the cursor may move on a
+/// synchronized update; switches off mouse, focus and paste reports; takes back colours; shows the cursor; takes
+/// the title that was there from the terminal's stack; and returns to the main screen. What was never switched on is not disturbed, except that the cursor may move on a
 /// terminal that shows its main screen already.
 pub const LEAVE_SCREEN: &str = concat!(
     "\x1b\\",
@@ -14,5 +14,6 @@ pub const LEAVE_SCREEN: &str = concat!(
     "\x1b[?2004l",
     "\x1b[m",
     "\x1b[?25h",
+    "\x1b[23;0t",
     "\x1b[?1049l",
 );

@@ -4,6 +4,7 @@
 //! as an [`Overview`], reads what was printed from [`Printed`], and asks the loop for what it cannot do itself. What it
 //! draws is decided in [`view`], which is pure; what keys mean, in [`keys`] and [`ui`].
 
+mod chrome;
 pub mod excerpts;
 pub mod find;
 mod input;
@@ -40,6 +41,7 @@ use crate::plain;
 use crate::process::ScreenNotice;
 use crate::supervisor::event::Request;
 use crate::supervisor::status::{Activity, Freshness};
+use chrome::Chrome;
 use excerpts::Excerpts;
 use input::Input;
 use keys::{Action, Keys};
@@ -251,12 +253,14 @@ impl Screen {
             printed: printed.clone(),
             settings,
             terminal,
+            chrome: Chrome::new(anstyle_progress::supports_term_progress(true)),
             input,
             ui,
             overview: None,
             excerpts: Excerpts::default(),
             wish: Box::new(wish),
             notice,
+            gone: None,
             drawn_at: None,
             due: true,
         };
@@ -291,15 +295,17 @@ impl Screen {
         let _ = self.bell.send(Message::Say(text));
     }
 
-    /// Gives the terminal back. A terminal that takes no more bytes cannot keep devwatch from ending.
-    pub fn leave(self) {
+    /// Gives the terminal back. A terminal that takes no more bytes cannot keep devwatch from ending: false, there is
+    /// nobody to tell anything.
+    pub fn leave(self) -> bool {
         let _ = self.bell.send(Message::Leave);
         visit::hang_up();
-        match self.gone.recv_timeout(LEAVE_LIMIT) {
-            Err(RecvTimeoutError::Disconnected) => _ = self.thread.join(),
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-        }
+        let left = match self.gone.recv_timeout(LEAVE_LIMIT) {
+            Err(RecvTimeoutError::Disconnected) => self.thread.join().is_ok(),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => false,
+        };
         terminal::leave();
+        left
     }
 }
 
@@ -330,6 +336,7 @@ struct Run {
     printed: Printed,
     settings: Settings,
     terminal: Terminal,
+    chrome: Chrome,
     input: Input,
     ui: Ui,
     overview: Option<Overview>,
@@ -337,6 +344,8 @@ struct Run {
     wish: Box<dyn Fn(Wish) + Send>,
     /// For the guardian, which leaves the screen if devwatch cannot.
     notice: ScreenNotice,
+    /// Since when there is no terminal any more.
+    gone: Option<Instant>,
     drawn_at: Option<Instant>,
     /// Something has happened since.
     due: bool,
@@ -362,15 +371,17 @@ impl Run {
                     return;
                 }
                 Ok(message) => self.hear(message, Instant::now()),
-                Err(RecvTimeoutError::Timeout) => self.due = true,
+                Err(RecvTimeoutError::Timeout) if Terminal::is_up() => self.due = true,
+                Err(RecvTimeoutError::Timeout) => self.come_back(now),
             }
         }
     }
 
-    /// How long nothing is to be drawn. None: until something happens.
+    /// How long nothing is to be drawn. None: until something happens. A job that runs in the background is not told when it
+    /// comes to the foreground: it has to look.
     fn wait(&self, now: Instant) -> Option<Duration> {
         if !Terminal::is_up() {
-            return None;
+            return Some(AWAY_TICK);
         }
         let since = |at: Instant| now.saturating_duration_since(at);
         let frame = self
@@ -411,7 +422,7 @@ impl Run {
             Message::Typed(event) => self.typed(&event, now),
             Message::Resized => {}
             Message::Stop => self.stop(),
-            Message::Continued => self.enter(),
+            Message::Continued => self.go_on(),
             Message::Say(text) => self.ui.say(text, now),
             Message::Leave => unreachable!("handled by the loop"),
         }
@@ -584,11 +595,24 @@ impl Run {
         let _ = kill(Pid::from_raw(0), Signal::SIGSTOP);
     }
 
+    /// We were stopped. If nobody asked us to (SIGSTOP), the shell has the terminal, or has just given it back.
+    fn go_on(&mut self) {
+        if Terminal::is_up() {
+            self.input.pause();
+            Terminal::lost_to_another();
+        }
+        self.enter();
+    }
+
     fn enter(&mut self) {
+        if self.gone.is_some() {
+            return;
+        }
         self.notice.tell(true);
         match self.terminal.enter() {
             Ok(true) => {
                 self.input.resume();
+                self.chrome.forget();
                 (self.due, self.drawn_at) = (true, None);
             }
             // In the background, or already there.
@@ -599,14 +623,34 @@ impl Run {
 
     fn give_back(&mut self) {
         self.input.pause();
+        let around = self.chrome.clear();
+        if Terminal::is_up() && !around.is_empty() {
+            let _ = self.terminal.say(around.as_bytes());
+        }
         self.terminal.leave();
         self.notice.tell(false);
     }
 
-    /// The terminal is gone; its signal, if it sends one, ends devwatch. Until then there is nothing to draw on.
+    /// The screen is not up: is it its time again?
+    fn come_back(&mut self, now: Instant) {
+        let Some(gone) = self.gone else {
+            self.enter();
+            return;
+        };
+        let quits = |overview: &Overview| overview.status.activity == Activity::Quitting;
+        let waited = now.saturating_duration_since(gone) >= HANGUP_LIMIT;
+        if waited && !self.overview.as_ref().is_some_and(quits) {
+            // Once: a second request would kill what is about to stop.
+            self.gone = Some(now + NEVER);
+            (self.wish)(Wish::Ask(Request::Quit { code: HANGUP }));
+        }
+    }
+
+    /// The terminal is gone. Its signal ends devwatch; where none comes, nobody is there to look at anything all the same.
+    #[expect(clippy::disallowed_methods, reason = "this is the screen's clock")]
     fn lost(&mut self) {
         self.give_back();
-        (self.wish)(Wish::Ask(Request::Quit { code: HANGUP }));
+        self.gone = Some(Instant::now());
     }
 
     fn draw(&mut self, now: Instant) {
@@ -636,7 +680,8 @@ impl Run {
             drop(scene);
             self.ui.saw(room);
         }
-        if self.terminal.draw(buffer).is_err() {
+        let around = self.chrome.update(overview, now);
+        if self.terminal.draw(buffer, &around).is_err() {
             self.lost();
         }
     }
@@ -661,7 +706,13 @@ const FRAME: Duration = Duration::from_millis(33);
 const BUSY_TICK: Duration = Duration::from_millis(100);
 /// The time of service is shown in seconds.
 const CLOCK_TICK: Duration = Duration::from_secs(1);
+/// How soon the screen is there again after `fg`, where the shell does not say so.
+const AWAY_TICK: Duration = Duration::from_millis(250);
 /// How long the screen may take to give the terminal back.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+/// How long after the loss of the terminal its signal is waited for.
+const HANGUP_LIMIT: Duration = Duration::from_secs(1);
+/// Longer than anything lasts.
+const NEVER: Duration = Duration::from_secs(365 * 86400);
 /// As after SIGHUP.
 const HANGUP: i32 = 129;

@@ -60,8 +60,11 @@ impl Terminal {
         if UP.load(Ordering::SeqCst) || !in_foreground() {
             return Ok(false);
         }
+        // Whoever stopped us has put the terminal in order; crossterm may still believe that it is raw.
+        terminal::disable_raw_mode()?;
         terminal::enable_raw_mode()?;
         UP.store(true, Ordering::SeqCst);
+        self.backend.write_all(KEEP_TITLE)?;
         queue!(
             self.backend,
             EnterAlternateScreen,
@@ -80,6 +83,11 @@ impl Terminal {
     /// Gives it back as it was found.
     pub(super) fn leave(&mut self) {
         leave();
+    }
+
+    /// It belongs to somebody else who has put it in order: a shell that stopped us without a word.
+    pub(super) fn lost_to_another() {
+        UP.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn is_up() -> bool {
@@ -110,20 +118,22 @@ impl Terminal {
         self.unknown = true;
     }
 
-    /// Draws what differs from what is there; nothing at all is written if nothing does.
+    /// Draws what differs from what is there, with the sequences for what is `around` it; nothing at all is written if
+    /// nothing does.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub(super) fn draw(&mut self, next: Buffer) -> io::Result<()> {
+    pub(super) fn draw(&mut self, next: Buffer, around: &str) -> io::Result<()> {
         let anew = self.unknown || self.shown.area != next.area;
         if anew {
             self.shown = Buffer::empty(next.area);
         }
         let differs = self.shown.diff(&next);
-        if !anew && differs.is_empty() {
+        if !anew && differs.is_empty() && around.is_empty() {
             return Ok(());
         }
         queue!(self.backend, BeginSynchronizedUpdate)?;
+        self.backend.write_all(around.as_bytes())?;
         if anew {
             queue!(self.backend, Clear(ClearType::All))?;
         }
@@ -182,6 +192,8 @@ pub(super) fn in_foreground() -> bool {
     tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
 }
 
+/// Puts the title on the terminal's stack, from which leaving takes it.
+const KEEP_TITLE: &[u8] = b"\x1b[22;0t";
 /// More than a frame of the largest terminal that people have.
 const FRAME: usize = 1 << 20;
 /// A terminal that claims to be larger is not drawn to its end.
