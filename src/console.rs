@@ -237,7 +237,12 @@ impl ToScreen {
             | Report::Paused
             | Report::Resumed { .. }
             | Report::Stopped { .. } => {
-                for line in plain::lines(report, names) {
+                // Its last words stand right above.
+                let names = Names {
+                    last: &[],
+                    ..names.clone()
+                };
+                for line in plain::lines(report, &names) {
                     self.line(&line);
                 }
             }

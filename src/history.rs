@@ -23,6 +23,10 @@ pub struct History {
     pub latencies: VecDeque<Duration>,
     /// What went wrong last and has not been put right.
     pub trouble: Option<Trouble>,
+    /// The generation that crashed last, since somebody last changed something: it may have been started again.
+    pub crashed: Option<Down>,
+    /// How often that has happened.
+    pub crashes: usize,
     /// Why the cycle under way began, and its number.
     begun: Option<(u64, Cause)>,
     /// Whether any command has run in it.
@@ -82,6 +86,15 @@ pub struct Down {
     pub last: Vec<String>,
 }
 
+impl Trouble {
+    fn is_well(&self) -> bool {
+        match self {
+            Trouble::Failed => false,
+            Trouble::Down(down) => down.is_well(),
+        }
+    }
+}
+
 impl Down {
     /// Whether it ended as servers do that have done what they were there for.
     pub fn is_well(&self) -> bool {
@@ -99,7 +112,7 @@ impl History {
     /// down, `at` is the time of day.
     pub fn record(&mut self, report: &Report, problems: &Problems, last: &[String], at: String) {
         match report {
-            Report::Begin { build, cause } => self.begun = Some((*build, cause.clone())),
+            Report::Begin { build, cause } => self.begin(*build, cause),
             Report::End {
                 outcome: Outcome::Superseded,
                 ..
@@ -119,6 +132,7 @@ impl History {
                 self.latencies
                     .drain(..self.latencies.len().saturating_sub(MOST_LATENCIES));
                 self.trouble = trouble(outcome, last);
+                self.count_crash();
                 if let Outcome::Serving(serving) = outcome {
                     self.count(serving);
                 }
@@ -152,6 +166,7 @@ impl History {
                     serving: None,
                     last: last.to_vec(),
                 }));
+                self.count_crash();
             }
             Report::Interim(serving) => self.count(serving),
             Report::TookOver { .. } => self.hot += 1,
@@ -163,6 +178,23 @@ impl History {
             | Report::Overdue { .. }
             | Report::Killed { .. }
             | Report::Stuck { .. } => {}
+        }
+    }
+
+    fn begin(&mut self, build: u64, cause: &Cause) {
+        self.begun = Some((build, cause.clone()));
+        match cause {
+            Cause::Files(_) | Cause::Request => (self.crashed, self.crashes) = (None, 0),
+            Cause::Start | Cause::Crash => {}
+        }
+    }
+
+    fn count_crash(&mut self) {
+        if let Some(Trouble::Down(down)) =
+            self.trouble.as_ref().filter(|trouble| !trouble.is_well())
+        {
+            self.crashed = Some(down.clone());
+            self.crashes += 1;
         }
     }
 

@@ -4,6 +4,7 @@
 //! the world. Values only.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use crate::supervisor::status::{Activity, Freshness, Status, Swap, Told};
 pub struct Overview {
     /// What people call the project: the name of its root.
     pub project: String,
+    /// Its root, absolute.
+    pub root: PathBuf,
     /// What is happening.
     pub status: Status,
     /// What has happened.

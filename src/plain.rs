@@ -13,6 +13,7 @@ use crate::supervisor::generation::GenerationId;
 use crate::supervisor::plan::RuleId;
 
 /// What the lines need to know beside the report.
+#[derive(Clone)]
 pub struct Names<'a> {
     /// Rule names, by place.
     pub rules: Vec<&'a str>,

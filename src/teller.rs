@@ -163,6 +163,7 @@ impl Teller {
         let unserved = status.freshness == Freshness::NotServing;
         Overview {
             project: project(config),
+            root: config.root.clone(),
             history: Arc::clone(&self.history),
             commands: running.collect(),
             expected: expected.map(|medians| medians.into_iter().sum()),

@@ -175,6 +175,18 @@ pub fn connections(pids: &[Pid], listening: &[SocketAddr]) -> usize {
         .count()
 }
 
+/// How many clients are connected to one of these addresses and have not been accepted. Those that have hung up, as a
+/// probe does, are in the socket's queue too, but wait for nothing.
+pub fn unaccepted(listening: &[SocketAddr]) -> usize {
+    let waits = |row: &&TcpRow| row.state == TcpState::Established && row.inode == 0;
+    let here = |row: &&TcpRow| {
+        listening
+            .iter()
+            .any(|address| address.port() == row.local.port())
+    };
+    tcp_rows().iter().filter(waits).filter(here).count()
+}
+
 /// The process, of all that can be seen, that has the socket with this inode open; the lowest pid.
 pub fn owner(inode: u64) -> Option<Pid> {
     all_pids()

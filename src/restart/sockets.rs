@@ -189,12 +189,21 @@ impl Held {
 
     /// How many connections wait at them for somebody to accept them, where the system says it: TCP, on Linux.
     pub fn waiting(&self) -> usize {
-        let tcp = |socket: &&Socket| matches!(socket.actual, Address::Tcp(_));
-        self.sockets
-            .iter()
-            .filter(tcp)
-            .map(|socket| unaccepted(&socket.fd))
-            .sum()
+        let tcp = |socket: &Socket| match socket.actual {
+            Address::Tcp(address) => Some((address, unaccepted(&socket.fd))),
+            Address::Unix(_) => None,
+        };
+        let queues = self.sockets.iter().filter_map(tcp);
+        // Most of the time nobody waits, and the table of all connections need not be read.
+        let asked: Vec<SocketAddr> = queues
+            .filter(|(_, queue)| *queue > 0)
+            .map(|(address, _)| address)
+            .collect();
+        if asked.is_empty() {
+            0
+        } else {
+            evidence::unaccepted(&asked)
+        }
     }
 
     /// The addresses that other machines may reach, for a warning.
@@ -807,7 +816,7 @@ fn is_shut_down(fd: &OwnedFd) -> bool {
             .is_some_and(|seen| seen.contains(PollFlags::POLLHUP))
 }
 
-/// How many connections a listening socket has that nobody has accepted.
+/// How many connections a listening socket has that nobody has accepted, with those that have hung up since.
 #[cfg(target_os = "linux")]
 fn unaccepted(socket: &OwnedFd) -> usize {
     // SAFETY: all fields of a tcp_info are numbers, for which zero is a value.

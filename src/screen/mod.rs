@@ -36,7 +36,7 @@ use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::config::user::User;
-use crate::overview::{Overview, Word};
+use crate::overview::Overview;
 use crate::plain;
 use crate::process::ScreenNotice;
 use crate::supervisor::event::Request;
@@ -543,8 +543,8 @@ impl Run {
     }
 
     fn edit(&mut self, overview: &Overview, place: usize) -> Result<()> {
-        let problems = match overview.word() {
-            Word::Crashed if self.ui.top(overview) == Some(view::Top::Exit) => &overview.crash,
+        let problems = match self.ui.top(overview) {
+            Some(view::Top::Exit) => &overview.crash,
             _ => &overview.problems,
         };
         let Some(problem) = problems.list.get(place) else {

@@ -268,6 +268,8 @@ impl Ui {
             let wrong = matches!(word, Word::BuildFailed | Word::Crashed | Word::ConfigError);
             if wrong {
                 (self.focus, self.selected, self.top_row) = (Focus::Top, 0, None);
+                // What went wrong now is shown instead of what somebody looked at before.
+                self.wanted = false;
             } else if !self.wanted {
                 self.focus = Focus::Log;
             }

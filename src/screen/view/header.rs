@@ -122,7 +122,16 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
     let overview = scene.overview;
     let history = &overview.history;
     let word = overview.word();
-    let last = history.cycles.front();
+    // A start after a crash built nothing.
+    let tells = |past: &&Past| {
+        past.ran
+            || matches!(
+                past.outcome,
+                Outcome::Failed { .. } | Outcome::Unchanged { .. }
+            )
+    };
+    let newest = history.cycles.front();
+    let last = history.cycles.iter().find(tells).or(newest);
     let mut parts = Vec::new();
     let median = || {
         let median = overview
@@ -159,6 +168,10 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
             style,
         ));
     }
+    if history.crashes > 0 && word != Word::Crashed {
+        let times = count(history.crashes, "crash").replace("crashs", "crashes");
+        parts.push(Part::new(6, times, BAD));
+    }
     if let Some(latency) = history.latencies.back() {
         let line = sparkline(&history.latencies, scene.look.ascii);
         let arrow = if scene.look.ascii { "->" } else { "→" };
@@ -174,7 +187,7 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
     }
     let cause = match &overview.status.attempt {
         Some(attempt) => Some(&attempt.cause),
-        None => last.map(|last| &last.cause),
+        None => newest.map(|newest| &newest.cause),
     };
     let trigger = match (word, &overview.refused, cause) {
         (Word::ConfigError, Some(refused), _) => Some(printable(&refused.file)),

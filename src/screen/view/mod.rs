@@ -533,14 +533,11 @@ pub fn copied_pane(scene: &Context<'_>, ui: &Ui, top: bool) -> String {
             .iter()
             .map(|refused| refused.text.clone())
             .collect(),
-        Some(Top::Exit) => match &overview.history.trouble {
-            Some(crate::history::Trouble::Down(down)) => down
-                .last
-                .iter()
-                .map(|line| sanitise::text(line.as_bytes()) + "\n")
-                .collect(),
-            Some(crate::history::Trouble::Failed) | None => String::new(),
-        },
+        Some(Top::Exit) => {
+            let last = overview.history.crashed.iter().flat_map(|down| &down.last);
+            last.map(|line| sanitise::text(line.as_bytes()) + "\n")
+                .collect()
+        }
         Some(Top::Problems | Top::Build | Top::Restart) | None => {
             let lines = overview
                 .problems

@@ -49,6 +49,7 @@ impl Stage {
         history.cycles = past_cycles();
         let overview = Overview {
             project: "demo-api".to_owned(),
+            root: "/p".into(),
             status: Status {
                 activity: Activity::Resting,
                 has_server: true,

@@ -1,5 +1,6 @@
 //! The pane above the log: what is under way, or what is wrong.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ratatui::style::{Color, Modifier, Style};
@@ -60,7 +61,13 @@ impl Top {
     /// What an overview asks for. `wanted`: somebody wants to see the problems.
     pub fn of(overview: &Overview, wanted: bool) -> Option<Top> {
         if wanted {
-            return Some(Top::Problems);
+            let crashed = overview.problems.list.is_empty() && overview.history.crashed.is_some();
+            let failed = overview.word() == Word::BuildFailed;
+            return Some(if crashed && !failed {
+                Top::Exit
+            } else {
+                Top::Problems
+            });
         }
         match overview.word() {
             Word::Building if overview.commands.is_empty() => None,
@@ -277,11 +284,8 @@ fn problem_rows(
         .column
         .map(|column| format!(":{column}"))
         .unwrap_or_default();
-    let place = format!(
-        "{}:{}{column}",
-        sanitise::label(&problem.path),
-        problem.line
-    );
+    let path = within(problem, &scene.overview.root);
+    let place = format!("{path}:{}{column}", problem.line);
     let mut message = sanitise::label(&problem.message);
     if let Some(code) = &problem.code {
         message += &format!(" [{}]", sanitise::label(code));
@@ -344,6 +348,18 @@ fn problem_rows(
     }
     if worth_it {
         rows.push(Entry::default());
+    }
+}
+
+/// The file as people in the project call it, wherever its tool ran.
+fn within(problem: &Problem, root: &Path) -> String {
+    let file = problem
+        .file
+        .as_ref()
+        .and_then(|file| file.strip_prefix(root).ok());
+    match file {
+        Some(file) => sanitise::label(&file.to_string_lossy()),
+        None => sanitise::label(&problem.path),
     }
 }
 
@@ -431,8 +447,11 @@ fn coming(scene: &Scene<'_>, swap: &Swap, new: &Process) -> Row {
 }
 
 fn exit(scene: &Scene<'_>, width: u16) -> Unfitted {
-    let Some(Trouble::Down(down)) = &scene.overview.history.trouble else {
-        return problems(scene, width);
+    let history = &scene.overview.history;
+    let (down, gone) = match (&history.trouble, &history.crashed) {
+        (Some(Trouble::Down(down)), _) => (down, true),
+        (_, Some(down)) => (down, false),
+        (_, None) => return problems(scene, width),
     };
     let after = down.lived.map(|lived| format!(" after {}", so_far(lived)));
     let how = match (&down.reason, down.exit) {
@@ -441,7 +460,10 @@ fn exit(scene: &Scene<'_>, width: u16) -> Unfitted {
         (None, Some(exit)) => exit.to_string(),
         (None, None) => "gone".to_owned(),
     };
-    let follows = what_follows(scene, down);
+    let follows = match gone {
+        true => what_follows(scene, down),
+        false => "started again since".to_owned(),
+    };
     let mut content = Unfitted {
         title: format!(
             "exit · gen {} · {how}{} · {follows}",
