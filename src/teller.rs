@@ -68,17 +68,12 @@ impl Teller {
 
     /// Tells of a report, at the end of a cycle with the problems that stand then.
     pub fn report(&mut self, report: &Report, problems: Problems, from: Sources<'_>) {
-        match report {
-            Report::Begin { .. } => self.ran.clear(),
-            // It says nothing about the rules: the cycle that took over will.
-            Report::End {
-                outcome: Outcome::Superseded,
-                ..
-            } => {}
-            Report::End { .. } if *self.problems != problems => {
-                self.problems = Arc::new(problems);
-            }
-            _ => {}
+        if let Report::Begin { .. } = report {
+            self.ran.clear();
+        }
+        let concludes = concludes(report);
+        if concludes && *self.problems != problems {
+            self.problems = Arc::new(problems);
         }
         let down = went_down(report);
         let last = down.map_or_else(Vec::new, |generation| self.last_words(generation, from));
@@ -88,14 +83,7 @@ impl Teller {
         let at = plain::time_of_day(Duration::ZERO);
         Arc::make_mut(&mut self.history).record(report, &self.problems, &last, at);
         let none = Problems::default();
-        let told = match report {
-            Report::End {
-                outcome: Outcome::Superseded,
-                ..
-            } => &none,
-            Report::End { .. } => &self.problems,
-            _ => &none,
-        };
+        let told = if concludes { &self.problems } else { &none };
         self.console.report(report, &names(report, told, from));
     }
 
@@ -214,6 +202,25 @@ fn method(config: &Config) -> String {
     }
 }
 
+/// Whether a report says how the rules stand. The end of a superseded cycle does not: the one that took over will.
+fn concludes(report: &Report) -> bool {
+    match report {
+        Report::End { outcome, .. } => *outcome != Outcome::Superseded,
+        Report::Begin { .. }
+        | Report::Stale { .. }
+        | Report::Interim(_)
+        | Report::Draining { .. }
+        | Report::TookOver { .. }
+        | Report::Overdue { .. }
+        | Report::Killed { .. }
+        | Report::Stuck { .. }
+        | Report::Paused
+        | Report::Resumed { .. }
+        | Report::Stopped { .. }
+        | Report::Down { .. } => false,
+    }
+}
+
 /// The generation that a report says has gone down.
 fn went_down(report: &Report) -> Option<GenerationId> {
     match report {
@@ -256,12 +263,14 @@ fn names<'a>(report: &Report, problems: &'a Problems, from: Sources<'a>) -> Name
             .collect(),
         stop_signal: server.map_or("SIGTERM", |server| server.stop.signal.as_str()),
         url: from.servers.url(),
-        connections: match report {
-            Report::Overdue {
-                who: Who::Server(generation),
-                ..
-            } => from.servers.connections(*generation),
-            _ => 0,
+        connections: if let Report::Overdue {
+            who: Who::Server(generation),
+            ..
+        } = report
+        {
+            from.servers.connections(*generation)
+        } else {
+            0
         },
         last,
         problems,

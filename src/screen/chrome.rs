@@ -64,8 +64,10 @@ fn title(overview: &Overview) -> String {
     match overview.word() {
         Word::BuildFailed | Word::Crashed | Word::ConfigError => {
             let errors = overview.problems.errors;
-            let errors = (errors > 0).then(|| errors.to_string()).unwrap_or_default();
-            format!("✗{errors} {project}")
+            match errors {
+                0 => format!("✗ {project}"),
+                errors => format!("✗{errors} {project}"),
+            }
         }
         Word::Starting | Word::Building | Word::HotRestart | Word::ColdRestart | Word::Stopping => {
             format!("… {project}")
@@ -92,6 +94,13 @@ fn progress(overview: &Overview, now: Instant) -> Option<TermProgress> {
             })
         }
         Word::BuildFailed | Word::Crashed => Some(TermProgress::error()),
-        _ => None,
+        Word::Starting
+        | Word::Serving
+        | Word::HotRestart
+        | Word::ColdRestart
+        | Word::ConfigError
+        | Word::Paused
+        | Word::Idle
+        | Word::Stopping => None,
     }
 }

@@ -483,11 +483,9 @@ impl Run {
                     Vec::new()
                 }
                 Event::Mouse(mouse) => {
-                    let action = match mouse.kind {
-                        MouseEventKind::ScrollUp => Some(Action::Up),
-                        MouseEventKind::ScrollDown => Some(Action::Down),
-                        _ => None,
-                    };
+                    let up = mouse.kind == MouseEventKind::ScrollUp;
+                    let down = mouse.kind == MouseEventKind::ScrollDown;
+                    let action = up.then_some(Action::Up).or(down.then_some(Action::Down));
                     let three = action
                         .into_iter()
                         .cycle()
@@ -677,7 +675,6 @@ impl Run {
                 clock: &|instant| plain::time_of_day(now.saturating_duration_since(instant)),
             };
             let room = view::draw(&scene, &mut buffer);
-            drop(scene);
             self.ui.saw(room);
         }
         let around = self.chrome.update(overview, now);

@@ -83,6 +83,10 @@ impl Prompt {
     }
 
     /// A key, as line editors everywhere take it.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a terminal has more keys than a line editor"
+    )]
     pub fn key(&mut self, key: &KeyEvent) -> Step {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
@@ -110,10 +114,8 @@ impl Prompt {
                 self.insert(c.encode_utf8(&mut [0; 4]));
             }
             KeyCode::Backspace => self.delete_before(),
-            KeyCode::Delete => {
-                if self.cursor < self.text.len() {
-                    self.text.remove(self.cursor);
-                }
+            KeyCode::Delete if self.cursor < self.text.len() => {
+                self.text.remove(self.cursor);
             }
             KeyCode::Left => self.cursor -= self.before().map_or(0, char::len_utf8),
             KeyCode::Right => {

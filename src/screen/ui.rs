@@ -465,9 +465,9 @@ impl Ui {
                 (self.cleared, self.anchor) = (scene.log.end(), None);
             }
             Action::Copy | Action::CopyAll => {
-                let copied = match action {
-                    Action::Copy => view::copied(scene, self, top),
-                    _ => view::copied_pane(scene, self, top),
+                let copied = match action == Action::Copy {
+                    true => view::copied(scene, self, top),
+                    false => view::copied_pane(scene, self, top),
                 };
                 let lines = copied.lines().count();
                 match lines {
@@ -500,6 +500,10 @@ impl Ui {
     }
 
     /// Whether the action was for what lies over the panes.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever it does not know closes it"
+    )]
     fn act_on_overlay(&mut self, action: Action) -> bool {
         let page = self.seen_rows.overlay.max(1);
         let row = &mut self.overlay_row;

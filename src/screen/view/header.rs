@@ -224,10 +224,8 @@ fn ended(last: &Past, word: Word, median: &str) -> Part {
         | Outcome::Unchanged { .. }
         | Outcome::Crashed { .. }
         | Outcome::Superseded => {
-            let median = match word {
-                Word::Crashed | Word::ConfigError => "",
-                _ => median,
-            };
+            let aside = matches!(word, Word::Crashed | Word::ConfigError);
+            let median = if aside { "" } else { median };
             Part::new(7, format!("build #{number} ok {took}{median}"), PLAIN)
         }
     }

@@ -24,10 +24,11 @@ fn row(past: &Past) -> Vec<Span<'static>> {
         Span::raw(format!(" #{} {trigger:<TRIGGER$}", past.build)),
     ];
     let built = past.built.unwrap_or(past.took);
-    let build = match &past.outcome {
-        Outcome::Failed { .. } => format!("build FAILED {}", took(built)),
-        _ if past.ran => format!("build {}", took(built)),
-        _ => "no build".to_owned(),
+    let failed = matches!(past.outcome, Outcome::Failed { .. });
+    let build = match (failed, past.ran) {
+        (true, _) => format!("build FAILED {}", took(built)),
+        (false, true) => format!("build {}", took(built)),
+        (false, false) => "no build".to_owned(),
     };
     match &past.outcome {
         Outcome::Failed { serving, .. } => {

@@ -348,7 +348,15 @@ fn hints(scene: &Scene<'_>) -> Vec<Part> {
             (3, &[Search]),
         ],
         Word::Crashed => &[(9, &[Rebuild]), (8, &[Open]), (4, &[Log]), (5, &[Pause])],
-        _ => &[
+        Word::Starting
+        | Word::Serving
+        | Word::Building
+        | Word::HotRestart
+        | Word::ColdRestart
+        | Word::ConfigError
+        | Word::Paused
+        | Word::Idle
+        | Word::Stopping => &[
             (9, &[Rebuild]),
             (8, &[Restart]),
             (7, &[Pause]),

@@ -234,19 +234,18 @@ fn problems(scene: &Scene<'_>, width: u16) -> Unfitted {
     }
     if found.list.is_empty() {
         // What failed said nothing that could be understood: then it has to speak for itself.
-        match overview.word() {
-            Word::BuildFailed => {
-                content.title = format!("build #{build} · output");
-                let lines = scene.build.lines(..).rev().take(OUTPUT_LINES);
-                rows.extend(lines.map(|line| Entry::from(sanitise::spans(line.raw, true))));
-                rows.reverse();
-                rows.extend(
-                    scene
-                        .failure()
-                        .map(|why| Entry::from(vec![Span::styled(why, BAD)])),
-                );
-            }
-            _ => rows.push(vec![Span::styled("nothing is known to be wrong", DIM)].into()),
+        if overview.word() == Word::BuildFailed {
+            content.title = format!("build #{build} · output");
+            let lines = scene.build.lines(..).rev().take(OUTPUT_LINES);
+            rows.extend(lines.map(|line| Entry::from(sanitise::spans(line.raw, true))));
+            rows.reverse();
+            rows.extend(
+                scene
+                    .failure()
+                    .map(|why| Entry::from(vec![Span::styled(why, BAD)])),
+            );
+        } else {
+            rows.push(vec![Span::styled("nothing is known to be wrong", DIM)].into());
         }
     }
     content
