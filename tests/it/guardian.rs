@@ -1445,6 +1445,8 @@ fn a_terminal_that_nobody_reads_holds_up_no_guardian() {
     let guardian = scene.client.pid_after("@guardian ");
     kill(scene.client.pid_after("@up "), Signal::SIGKILL).expect("killed");
     eventually("the guardian has gone", || !runs(guardian));
+    // The shell, which says that somebody was killed, waits for room as anybody else would.
+    scene.read();
     scene.client.finish();
 }
 
