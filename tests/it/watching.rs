@@ -83,12 +83,16 @@ impl Wandering {
         }
     }
 
-    /// Every other time devwatch says that it is back; always it is up to date again, and watches on.
+    /// Every other time devwatch says that it is back, or that it reads the config which is back, and with it watches
+    /// anew; always it is up to date again, and watches on.
     #[track_caller]
     fn is_found(&mut self, journey: usize) {
         if journey.is_multiple_of(2) {
             let devwatch = &mut self.saves.devwatch;
-            devwatch.line("home is back; comparing every file");
+            devwatch.line_where("that home is back", |line| {
+                line.contains("home is back; comparing every file")
+                    || (line.contains(" begin (") && line.contains("devwatch.toml"))
+            });
         }
         catches_up_in(&mut self.saves, &self.root);
     }
