@@ -296,14 +296,15 @@ impl Performer {
     /// What an input means to the supervisor.
     pub fn facts(&mut self, input: Input) -> Vec<Event> {
         let mut found = (0, 0);
-        match &input {
-            Input::Process(process::Report::Exited { job, exit, .. }) => {
-                self.has_read(*job);
-                found = self.builds.ended(*job, *exit);
-                self.console.ended(*job);
-            }
-            Input::Process(process::Report::Ended { job, .. }) => self.console.ended(*job),
-            _ => {}
+        if let Input::Process(process::Report::Exited { job, exit, .. }) = &input {
+            self.has_read(*job);
+            found = self.builds.ended(*job, *exit);
+        }
+        if let Input::Process(
+            process::Report::Exited { job, .. } | process::Report::Ended { job, .. },
+        ) = &input
+        {
+            self.console.ended(*job);
         }
         let facts = self.meaning(input);
         for fact in &facts {

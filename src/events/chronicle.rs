@@ -473,9 +473,16 @@ impl Chronicle {
         let swap = status.swap.and_then(|swap| Some((swap, swap.kind?)));
         match (swap, &self.restart) {
             (Some((swap, kind)), None) => {
+                let from = swap.old.map(|old| old.generation);
+                // A successor may have been asked for, and not be there.
+                let asked_for = self.servers.values().any(|server| {
+                    let newest = server.generation.0 == self.newest;
+                    newest && !server.told && from != Some(server.generation)
+                });
+                let next = self.newest + u64::from(!asked_for);
                 let restart = Restart {
-                    from: swap.old.map(|old| old.generation),
-                    to: swap.new.map_or(self.newest + 1, |new| new.generation.0),
+                    from,
+                    to: swap.new.map_or(next, |new| new.generation.0),
                     kind,
                     overdue: false,
                     killed: false,

@@ -20,7 +20,7 @@
 //! | `diagnostic` | before the end of a cycle | `build file rel line col end_line end_col severity code message tool rendered col_unit` |
 //! | `cycle.end` | | `cycle status(serving ok unchanged failed crashed superseded) ms` and those of the plain line |
 //! | `restart.begin` | one generation is to give way to the next | `from_gen to_gen kind(hot hold cold)` |
-//! | `restart.end` | it has, or has not | the same, `reason ok ready_ms drained killed` |
+//! | `restart.end` | it has, or has not | the same, `ok drained killed reason ready_ms` |
 //! | `app.ready` | | `gen pid ms probe(accept log http notify delay) ready(proven notified assumed)` |
 //! | `app.exit` | | `gen pid code signal lived_ms expected` |
 //! | `output` | | `gen`, or `cycle` and `rule`; `stream(stdout stderr build) text` |
@@ -51,6 +51,8 @@
 
 mod chronicle;
 mod pieces;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -463,7 +465,10 @@ fn notes(report: &Report, names: &Names<'_>) -> Vec<Event> {
         Report::Stuck { .. } => "stuck",
     };
     let lines = plain::lines(report, names);
-    lines.iter().map(|line| warning(code, line)).collect()
+    // What went down, and what follows.
+    let codes = [code, "retry"];
+    let told = codes.iter().zip(&lines);
+    told.map(|(code, line)| warning(code, line)).collect()
 }
 
 /// A note; `code` is for programs, `message` is a line for people.
