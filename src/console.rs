@@ -1,7 +1,7 @@
 //! 6 SHOW. Everything that is told and printed, on its way to whoever watches.
 //!
 //! To two streams, stdout and stderr, the app's bytes go untouched, and a line of devwatch's own starts at the start of a
-//! line. To the [screen](crate::screen), both go into its logs. As [events](crate::events), all of it goes to stdout, one
+//! line. To the [screen](crate::screen), both go into its logs. As [events], all of it goes to stdout, one
 //! object of JSON a line. What a rule prints passes through its reader of problems on every way.
 
 use std::collections::BTreeMap;
