@@ -180,7 +180,8 @@ impl Builds {
     pub fn run(&mut self, job: JobId, rule: RuleId) -> Spec {
         self.readers.begun(job, rule, now());
         self.begin_ledger(job, rule);
-        self.console.rule(job, self.problem_reader(rule));
+        let name = &self.config.rules[rule.0].name;
+        self.console.rule(job, name, self.problem_reader(rule));
         // What an earlier command of this rule has left is about to be written anew.
         self.writing.retain(|_, writing| {
             writing.rule != rule || !matches!(writing.stage, Stage::Ended { .. })
@@ -303,9 +304,16 @@ impl Builds {
         Event::Reused(job, reuse)
     }
 
-    /// The main process of a job has ended. Of a command, that is the end of its run: see [`Builds::has_read`].
-    pub fn ended(&mut self, job: JobId, exit: Exit) {
+    /// The main process of a job has ended. Of a command, that is the end of its run: see [`Builds::has_read`]. How many
+    /// errors and warnings it has printed.
+    pub fn ended(&mut self, job: JobId, exit: Exit) -> (usize, usize) {
         let problems = self.console.found(job);
+        let counts = (problems.errors, problems.warnings);
+        self.over(job, exit, problems);
+        counts
+    }
+
+    fn over(&mut self, job: JobId, exit: Exit, problems: Problems) {
         let Some(writing) = self.writing.get_mut(&job) else {
             return;
         };
@@ -391,7 +399,9 @@ impl Builds {
             let problems = self.console.found(job);
             self.standing.ended(rule, false, problems);
             // For as long as it takes to go, it is shown as before.
-            self.console.rule(job, self.problem_reader(rule));
+            if let Some(Rule { name, .. }) = self.config.rules.get(rule.0) {
+                self.console.rule(job, name, self.problem_reader(rule));
+            }
         }
     }
 

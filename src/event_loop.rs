@@ -138,10 +138,13 @@ pub fn run(mut setup: Setup) -> Result<i32> {
     })?;
     let Setup { screen, task, .. } = &mut setup;
     let (screen, task) = (screen.take(), *task);
+    let events = setup.console.tells_events();
     let (end, wishes) = (asker(&sender), sender.clone());
     let mut performer = Performer::start(setup, sender, screen.is_some())?;
     // After the guardian has seen the terminal as it was: that is what it puts back.
-    let mut shown = Shown::start(screen, performer.screen_notice(), wishes)?;
+    let mut shown = Shown::start(screen, events, performer.screen_notice(), wishes)?;
+    // Whoever reads events is told first from where they go on.
+    shown.update(&mut performer, &supervisor);
     let mut orders = step(&mut supervisor, task.beginning());
     loop {
         for order in orders {
@@ -157,7 +160,7 @@ pub fn run(mut setup: Setup) -> Result<i32> {
                 end(Request::Quit { code });
             }
         }
-        shown.update(|| performer.overview(supervisor.status()));
+        shown.update(&mut performer, &supervisor);
         let deadline = [supervisor.deadline(), shown.look_again_at()];
         let facts = match receive(&inbox, deadline.into_iter().flatten().min()) {
             Some(input) => performer.facts(input),
@@ -174,9 +177,10 @@ pub fn run(mut setup: Setup) -> Result<i32> {
     }
 }
 
-/// The screen, if there is one, and what it was told last.
+/// The screen, if there is one, or whoever reads events, and what they were told last.
 struct Shown {
     screen: Option<Screen>,
+    events: bool,
     overview: Option<Overview>,
     at: Instant,
 }
@@ -185,6 +189,7 @@ impl Shown {
     #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
     fn start(
         screen: Option<(screen::Settings, Printed)>,
+        events: bool,
         notice: process::ScreenNotice,
         wishes: Sender<Input>,
     ) -> Result<Shown> {
@@ -198,19 +203,28 @@ impl Shown {
         let start = |(settings, printed)| Screen::start(settings, &printed, notice, wish);
         Ok(Shown {
             screen: screen.map(start).transpose()?,
+            events,
             overview: None,
             at: Instant::now(),
         })
     }
 
-    /// Tells the screen what is known now, if that is anything new.
-    fn update(&mut self, overview: impl FnOnce() -> Overview) {
-        let Some(screen) = &self.screen else { return };
-        let overview = overview();
-        if self.overview.as_ref() != Some(&overview) {
-            screen.show(overview.clone());
-            self.overview = Some(overview);
+    /// Tells what is known now, if that is anything new.
+    fn update(&mut self, performer: &mut Performer, supervisor: &Supervisor) {
+        if self.screen.is_none() && !self.events {
+            return;
         }
+        let overview = performer.overview(supervisor.status());
+        if self.overview.as_ref() == Some(&overview) {
+            return;
+        }
+        if let Some(screen) = &self.screen {
+            screen.show(overview.clone());
+        }
+        if self.events {
+            performer.known(&overview);
+        }
+        self.overview = Some(overview);
     }
 
     /// What the system alone knows is asked for again, where it is shown: who waits, and who has not gone yet.

@@ -16,6 +16,7 @@
 //! | 5 restart | [`restart`], [`servers`] | sockets that outlive servers, and the evidence that a server accepts |
 //! | 6 show | [`teller`] | what is known is put together, what happens is told |
 //! |   | [`console`], [`plain`] | reports become lines |
+//! |   | [`events`] | what happens becomes JSON for programs |
 //! |   | [`overview`], [`history`], [`screen`] | what is and what was becomes cells |
 //!
 //! [`config`] describes what to do, [`event_loop`] is the only loop and the only clock, [`performer`] carries
@@ -35,6 +36,7 @@ pub mod config;
 pub mod console;
 pub mod diagnostics;
 pub mod event_loop;
+pub mod events;
 pub mod gaps;
 pub mod history;
 pub mod incremental;
@@ -244,8 +246,8 @@ fn suggest_preset(config: &Config, console: &Console) {
         .is_some_and(|server| server.hands_over().is_none() && server.hot.preset.is_none());
     let go_mod = std::fs::read_to_string(config.root.join("go.mod")).unwrap_or_default();
     if let Some(preset) = restart::contract::suggested(&go_mod).filter(|_| plain) {
-        console.line(&format!(
-            "note: go.mod requires {preset}, which hands its socket over: restart = \"hot\" under [server] and \
+        console.note(&format!(
+            "go.mod requires {preset}, which hands its socket over: restart = \"hot\" under [server] and \
              preset = \"{preset}\" under [server.hot] would restart it without a gap"
         ));
     }
@@ -255,7 +257,8 @@ fn go(config: Config, settings: Vec<PathBuf>, look: Look, task: Task) -> Result<
     let printed = Printed::new();
     let console = match look.show {
         Mode::Full => Console::screen(printed.clone()),
-        Mode::Plain | Mode::Json => Console::new(),
+        Mode::Plain => Console::new(),
+        Mode::Json => Console::events(),
     };
     logging::start(&console);
     if !matches!(config.origin, Origin::File(_)) {

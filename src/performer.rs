@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 
 use crate::builds::Builds;
 use crate::config::Config;
-use crate::config::diagnostic::Diagnostics;
 use crate::config::file::{self, LoadError};
 use crate::console::Console;
 use crate::diagnostics::{Problems, locations};
@@ -131,10 +130,16 @@ impl Performer {
 
     /// Carries out one order.
     pub fn perform(&mut self, effect: Effect) {
+        self.teller.ordered(&effect);
         match effect {
             Effect::Reuse { job, rule } => self.builds.reuse(job, rule),
             Effect::Run { job, rule } => {
-                self.teller.runs(rule);
+                let from = Sources {
+                    config: &self.config,
+                    builds: &self.builds,
+                    servers: &self.servers,
+                };
+                self.teller.runs(job, rule, from);
                 let spec = self.builds.run(job, rule);
                 self.spawn(job, Ok(spec));
             }
@@ -290,6 +295,25 @@ impl Performer {
 
     /// What an input means to the supervisor.
     pub fn facts(&mut self, input: Input) -> Vec<Event> {
+        let mut found = (0, 0);
+        if let Input::Process(process::Report::Exited { job, exit, .. }) = &input {
+            self.has_read(*job);
+            found = self.builds.ended(*job, *exit);
+        }
+        if let Input::Process(
+            process::Report::Exited { job, .. } | process::Report::Ended { job, .. },
+        ) = &input
+        {
+            self.console.ended(*job);
+        }
+        let facts = self.meaning(input);
+        for fact in &facts {
+            self.teller.happened(fact, found, &self.config);
+        }
+        facts
+    }
+
+    fn meaning(&mut self, input: Input) -> Vec<Event> {
         match input {
             Input::Seen(number, seen) => self.seen(number == self.watchers, seen),
             Input::Process(report) => self.process(report),
@@ -344,6 +368,7 @@ impl Performer {
         match seen {
             Seen::Changes(mut set) => {
                 set.sums = set.sums.filter(|_| in_force);
+                self.teller.seen(&set.changes);
                 self.builds.changed(set)
             }
             Seen::Settings(paths) => self.settings_changed(&paths),
@@ -412,8 +437,7 @@ impl Performer {
         let shown = plain::shown(&self.relative(path));
         match file::load_again(path, self.config.root.clone()) {
             Ok(loaded) => {
-                self.teller.accepted();
-                self.problems(path, loaded.warnings);
+                self.teller.accepted(path, loaded.warnings);
                 // A second edit may come before the first is in force: what runs is what counts.
                 let server_changed = self.config.server != loaded.config.server;
                 let policy = event_loop::policy(
@@ -429,15 +453,14 @@ impl Performer {
                 })
             }
             Err(LoadError::Invalid(diagnostics)) => {
-                self.teller.refused(&self.relative(path), &diagnostics);
-                self.problems(path, diagnostics);
+                self.teller.refused(path, &self.relative(path), diagnostics);
                 self.console
                     .note(&format!("{shown} is not applied; the earlier config holds"));
                 None
             }
             Err(error) => {
                 self.teller
-                    .unreadable(&self.relative(path), error.to_string());
+                    .unreadable(path, &self.relative(path), error.to_string());
                 self.console
                     .note(&format!("{error}; the earlier config holds"));
                 None
@@ -448,11 +471,7 @@ impl Performer {
     fn process(&mut self, report: process::Report) -> Vec<Event> {
         let mut released = Vec::new();
         match report {
-            process::Report::Exited { job, exit, .. } => {
-                self.has_read(job);
-                self.builds.ended(job, exit);
-                released = self.builds.released(job);
-            }
+            process::Report::Exited { job, .. } => released = self.builds.released(job),
             process::Report::TreeGone { job } | process::Report::SpawnFailed { job, .. } => {
                 self.has_read(job);
                 self.builds.gone(job);
@@ -513,6 +532,11 @@ impl Performer {
         self.teller.report(report, problems, from);
     }
 
+    /// What is known, to those who are told events.
+    pub fn known(&mut self, overview: &Overview) {
+        self.teller.known(overview);
+    }
+
     /// All that is known, for whoever shows it.
     pub fn overview(&self, status: Status) -> Overview {
         let from = Sources {
@@ -521,14 +545,6 @@ impl Performer {
             servers: &self.servers,
         };
         self.teller.overview(status, self.watcher.as_ref(), from)
-    }
-
-    /// Findings in the config, with its whole path: editors may run in another folder.
-    fn problems(&self, file: &Path, mut found: Diagnostics) {
-        file.clone_into(&mut found.file);
-        for line in found.lines() {
-            self.console.line(&line);
-        }
     }
 
     fn relative(&self, path: &Path) -> PathBuf {

@@ -5,23 +5,26 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use crate::builds::Builds;
 use crate::config::diagnostic::Diagnostics;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ReadyBy};
 use crate::console::Console;
 use crate::diagnostics::{Base, Files, Kind, Problems, Reader, Recipe};
+use crate::events::{self, Chronicle, Command};
 use crate::history::{History, Trouble};
 use crate::overview::{Overview, Refused, Running, Watched};
 use crate::plain::{self, Names};
 use crate::process::Stream;
 use crate::servers::Servers;
-use crate::supervisor::event::{HotMode, Outcome, Report, Who};
-use crate::supervisor::generation::GenerationId;
+use crate::supervisor::event::{Effect, Event, HotMode, Outcome, Report, Who};
+use crate::supervisor::generation::{GenerationId, JobId};
 use crate::supervisor::plan::RuleId;
 use crate::supervisor::status::{Freshness, Status, Told};
-use crate::watch::Watcher;
+use crate::watch::{Change, Watcher};
 
 /// What has been told so far.
 pub struct Teller {
@@ -34,6 +37,8 @@ pub struct Teller {
     refused: Option<Refused>,
     /// The commands of the cycle that began last.
     ran: Vec<RuleId>,
+    /// Where events are told.
+    chronicle: Option<Chronicle>,
 }
 
 /// Who knows what is to be told.
@@ -51,6 +56,7 @@ impl Teller {
     /// Nothing has happened yet.
     pub fn new(console: Console) -> Teller {
         Teller {
+            chronicle: console.tells_events().then(Chronicle::default),
             console,
             history: Arc::default(),
             problems: Arc::default(),
@@ -60,11 +66,58 @@ impl Teller {
         }
     }
 
+    // --- what the loop does ---
+
     /// The command of a rule begins.
-    pub fn runs(&mut self, rule: RuleId) {
+    pub fn runs(&mut self, job: JobId, rule: RuleId, from: Sources<'_>) {
         self.ran.push(rule);
         Arc::make_mut(&mut self.history).runs();
+        let Some(chronicle) = &mut self.chronicle else {
+            return;
+        };
+        let config::Rule {
+            name,
+            run,
+            cwd,
+            outputs,
+            ..
+        } = &from.config.rules[rule.0];
+        let Some(run) = run else { return };
+        let command = Command {
+            rule,
+            name: name.clone(),
+            command: run.clone(),
+            cwd: cwd.clone(),
+            expected: from.builds.state.median(name),
+            outputs: !outputs.is_empty(),
+        };
+        let begins = chronicle.runs(job, command, now());
+        self.console.tell(vec![begins]);
     }
+
+    /// The watcher tells of files.
+    pub fn seen(&mut self, changes: &[Change]) {
+        if let Some(chronicle) = &mut self.chronicle {
+            chronicle.seen(changes);
+        }
+    }
+
+    /// The supervisor has ordered something.
+    pub fn ordered(&mut self, order: &Effect) {
+        if let Some(chronicle) = &mut self.chronicle {
+            chronicle.ordered(order, now());
+        }
+    }
+
+    /// The supervisor is about to be told something. `found`: errors and warnings in what the job in question has printed.
+    pub fn happened(&mut self, fact: &Event, found: (usize, usize), config: &Config) {
+        if let Some(chronicle) = &mut self.chronicle {
+            let happened = chronicle.happened(fact, found, probe(config), now());
+            self.console.tell(happened);
+        }
+    }
+
+    // --- what is told ---
 
     /// Tells of a report, at the end of a cycle with the problems that stand then.
     pub fn report(&mut self, report: &Report, problems: Problems, from: Sources<'_>) {
@@ -84,7 +137,13 @@ impl Teller {
         Arc::make_mut(&mut self.history).record(report, &self.problems, &last, at);
         let none = Problems::default();
         let told = if concludes { &self.problems } else { &none };
-        self.console.report(report, &names(report, told, from));
+        let names = names(report, told, from);
+        self.console.report(report, &names);
+        if let Some(chronicle) = &mut self.chronicle {
+            let probe = probe(from.config);
+            let events = chronicle.reported(report, &names, from.config, probe, now());
+            self.console.tell(events);
+        }
     }
 
     /// What a generation printed at the end: from where it began to go wrong, if that can be seen.
@@ -97,25 +156,55 @@ impl Teller {
         }
     }
 
-    /// The config that was saved last is in force from here on.
-    pub fn accepted(&mut self) {
+    /// The config that was saved last, at `path`, is in force from here on, with these warnings.
+    pub fn accepted(&mut self, path: &Path, found: Diagnostics) {
         self.refused = None;
+        self.findings(path, true, found);
     }
 
-    /// The config that was saved last is not in force, for what stands in `found`.
-    pub fn refused(&mut self, file: &Path, found: &Diagnostics) {
+    /// The config that was saved last, at `path`, or `file` below the root, is not in force, for what stands in `found`.
+    pub fn refused(&mut self, path: &Path, file: &Path, found: Diagnostics) {
         self.refused = Some(Refused {
             file: file.to_string_lossy().into_owned(),
             text: found.to_string(),
         });
+        self.findings(path, false, found);
     }
 
     /// The config that was saved last could not even be read.
-    pub fn unreadable(&mut self, file: &Path, why: String) {
+    pub fn unreadable(&mut self, path: &Path, file: &Path, why: String) {
+        self.console
+            .tell(vec![events::unreadable_config(path, &why)]);
         self.refused = Some(Refused {
             file: file.to_string_lossy().into_owned(),
             text: format!("error: {why}\n"),
         });
+    }
+
+    /// Findings in the config, with its whole path: editors may run in another folder.
+    fn findings(&self, path: &Path, ok: bool, mut found: Diagnostics) {
+        path.clone_into(&mut found.file);
+        if self.chronicle.is_some() {
+            self.console.tell(events::config(path, ok, &found));
+            return;
+        }
+        for line in found.lines() {
+            self.console.line(&line);
+        }
+    }
+
+    // --- what is ---
+
+    /// What is known, to those who are told events.
+    pub fn known(&mut self, overview: &Overview) {
+        let Some(chronicle) = &mut self.chronicle else {
+            return;
+        };
+        let clock = |instant: Instant| {
+            let now = Timestamp::now();
+            now.checked_sub(instant.elapsed()).unwrap_or(now)
+        };
+        self.console.tell(chronicle.known(overview, &clock));
     }
 
     /// All that is known.
@@ -166,6 +255,22 @@ impl Teller {
             status,
         }
     }
+}
+
+/// What shows that the server is ready.
+fn probe(config: &Config) -> &'static str {
+    match config.server.as_ref().map(|server| &server.ready.by) {
+        Some(ReadyBy::Log(_)) => "log",
+        Some(ReadyBy::Http(_)) => "http",
+        Some(ReadyBy::Notify) => "notify",
+        Some(ReadyBy::Delay(_)) => "delay",
+        Some(ReadyBy::Accepting) | None => "accept",
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long things take is told")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// What people call the project.

@@ -17,6 +17,7 @@ mod dice;
 mod editor_problems;
 mod editors;
 mod edits;
+mod events;
 mod faults;
 mod guardian;
 mod hand_over;
