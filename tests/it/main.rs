@@ -28,6 +28,7 @@ mod loop_projects;
 mod own_inputs;
 mod problems;
 mod project;
+mod pty;
 mod rule_graphs;
 mod saves;
 mod settings;
