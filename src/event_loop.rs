@@ -30,7 +30,7 @@ use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
 use crate::supervisor::trace;
 use crate::watch::Seen;
-use crate::{gaps, screen, signals, teller};
+use crate::{failpoint, gaps, screen, signals, teller};
 
 /// What the edges send.
 pub enum Input {
@@ -127,6 +127,7 @@ impl Task {
 /// A socket cannot be bound, the guardian cannot be started, or the tree cannot be watched. Nothing has been
 /// started then.
 pub fn run(mut setup: Setup) -> Result<i32> {
+    screen::end_on_panic();
     let (sender, inbox) = channel();
     let mut supervisor = Supervisor::new(policy(&setup.config, setup.state.silent()));
     // Before the first thread, so that each of them inherits what is blocked and handled.
@@ -159,7 +160,9 @@ pub fn run(mut setup: Setup) -> Result<i32> {
         }
         shown.update(|| performer.overview(supervisor.status()));
         let deadline = [supervisor.deadline(), shown.look_again_at()];
-        let facts = match receive(&inbox, deadline.into_iter().flatten().min()) {
+        let received = receive(&inbox, deadline.into_iter().flatten().min());
+        failpoint::pass();
+        let facts = match received {
             Some(input) => performer.facts(input),
             None => {
                 let mut facts = performer.listening();

@@ -35,6 +35,7 @@ pub mod config;
 pub mod console;
 pub mod diagnostics;
 pub mod event_loop;
+pub mod failpoint;
 pub mod gaps;
 pub mod history;
 pub mod incremental;

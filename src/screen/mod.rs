@@ -35,6 +35,7 @@ use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::config::user::User;
+use crate::failpoint;
 use crate::overview::{Overview, Word};
 use crate::plain;
 use crate::process::ScreenNotice;
@@ -238,7 +239,6 @@ impl Screen {
         let input = Input::start(move |event| typed.send(Message::Typed(event)).is_ok())?;
         listen(bell.clone())?;
         let terminal = Terminal::new(settings.mouse).context("cannot use the terminal")?;
-        terminal::leave_on_panic();
         let ui = Ui::new(settings.wrap_log, settings.wrap_problems, settings.mouse);
         let (alive, gone) = channel();
         let mut run = Run {
@@ -305,6 +305,7 @@ fn listen(bell: Sender<Message>) -> Result<()> {
         .name("terminal".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
+                failpoint::pass();
                 let message = match signal {
                     SIGWINCH => Message::Resized,
                     SIGTSTP => Message::Stop,
@@ -396,6 +397,7 @@ impl Run {
     }
 
     fn hear(&mut self, message: Message, now: Instant) {
+        failpoint::pass();
         self.due = true;
         match message {
             Message::Look => {
@@ -642,6 +644,12 @@ impl Run {
 /// devwatch ends on the spot: the terminal is given back, whoever had it.
 pub fn leave_at_once() {
     terminal::leave();
+}
+
+/// From here on a panic in any thread ends devwatch, screen or not, with the terminal as it was found: with a thread
+/// less it would go on and do nothing. The guardian cleans up behind it.
+pub fn end_on_panic() {
+    terminal::leave_on_panic();
 }
 
 /// A file that nobody else can read, and that was not there.
