@@ -3,7 +3,7 @@
 //! Every edge sends what it saw into one channel; the loop turns it into facts for the supervisor and has the
 //! supervisor's orders carried out by the performer. It decides nothing itself.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -229,12 +229,15 @@ impl Shown {
             return;
         };
         screen.leave();
-        for line in self
+        let lines = self
             .overview
             .iter()
-            .flat_map(|overview| teller::farewell(overview, self.at.elapsed()))
-        {
-            let _ = writeln!(std::io::stderr(), "devwatch: {line}");
+            .flat_map(|overview| teller::farewell(overview, self.at.elapsed()));
+        let text: String = lines.map(|line| format!("devwatch: {line}\n")).collect();
+        let mut stderr = std::io::stderr();
+        match stderr.is_terminal() {
+            true => Screen::say_last(&text),
+            false => _ = stderr.write_all(text.as_bytes()),
         }
     }
 }

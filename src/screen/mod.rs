@@ -239,6 +239,7 @@ impl Screen {
         let input = Input::start(move |event| typed.send(Message::Typed(event)).is_ok())?;
         listen(bell.clone())?;
         let terminal = Terminal::new(settings.mouse).context("cannot use the terminal")?;
+        terminal::tells(&notice);
         let ui = Ui::new(settings.wrap_log, settings.wrap_problems, settings.mouse);
         let (alive, gone) = channel();
         let mut run = Run {
@@ -293,7 +294,14 @@ impl Screen {
             Err(RecvTimeoutError::Disconnected) => _ = self.thread.join(),
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
         }
-        terminal::leave();
+        terminal::leave_for_good();
+    }
+
+    /// Says something on the terminal, if that is still ours and takes it: after [`Screen::leave`].
+    pub fn say_last(text: &str) {
+        if terminal::in_foreground() {
+            crate::terminal::write_within(io::stderr(), text.as_bytes(), LAST_LIMIT);
+        }
     }
 }
 
@@ -596,8 +604,9 @@ impl Run {
 
     fn give_back(&mut self) {
         self.input.pause();
-        self.terminal.leave();
-        self.notice.tell(false);
+        // If the terminal would not take it, the guardian tries again in the end.
+        let left = self.terminal.leave();
+        self.notice.tell(!left);
     }
 
     /// The terminal is gone; its signal, if it sends one, ends devwatch. Until then there is nothing to draw on.
@@ -643,7 +652,7 @@ impl Run {
 
 /// devwatch ends on the spot: the terminal is given back, whoever had it.
 pub fn leave_at_once() {
-    terminal::leave();
+    terminal::leave_for_good();
 }
 
 /// From here on a panic in any thread ends devwatch, screen or not, with the terminal as it was found: with a thread
@@ -673,5 +682,7 @@ const BUSY_TICK: Duration = Duration::from_millis(100);
 const CLOCK_TICK: Duration = Duration::from_secs(1);
 /// How long the screen may take to give the terminal back.
 const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+/// Milliseconds for the last lines.
+const LAST_LIMIT: u16 = 500;
 /// As after SIGHUP.
 const HANGUP: i32 = 129;

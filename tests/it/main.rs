@@ -34,4 +34,6 @@ mod saves;
 mod settings;
 mod smoke;
 mod terminal;
+mod terminal_bytes;
+mod terminal_ends;
 mod watching;

@@ -26,6 +26,7 @@ use crate::project::{PATIENCE, Project, eventually};
 
 /// Runs devwatch with the arguments, says how it ended, and then what is left of the input.
 pub const SIMPLE: &str = r#"
+ulimit -c 0
 trap : INT
 (cd "$PROJECT" && exec "$DEVWATCH" "$@")
 echo "ended $?"
@@ -36,6 +37,7 @@ read line
 
 /// With job control: when devwatch is stopped, a line from the user brings it back.
 pub const JOBS: &str = r#"
+ulimit -c 0
 set -m
 (cd "$PROJECT" && exec "$DEVWATCH" "$@")
 echo "left with $?"
@@ -47,6 +49,7 @@ read line
 
 /// devwatch in the background, where the terminal belongs to somebody else.
 pub const BACKGROUND: &str = r#"
+ulimit -c 0
 set -m
 (cd "$PROJECT" && exec "$DEVWATCH" "$@") &
 read line
@@ -60,6 +63,8 @@ read line
 /// A terminal with a shell in it.
 pub struct Terminal {
     master: Option<OwnedFd>,
+    /// The path of the other end.
+    name: String,
     heard: Arc<Mutex<Heard>>,
     /// How much of what was written has been waited for.
     waited: usize,
@@ -139,6 +144,7 @@ impl Terminal {
         }));
         let mut terminal = Terminal {
             master: Some(master),
+            name,
             heard,
             waited: 0,
             reader: None,
@@ -184,6 +190,16 @@ impl Terminal {
             drop(stop);
             reader.join().expect("no panic");
         }
+    }
+
+    /// Fills it with what nobody sees, until it takes nothing more. Nobody may read it.
+    pub fn fill(&self) {
+        assert!(self.reader.is_none(), "it is read");
+        let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let end = open(self.name.as_str(), flags, Mode::empty()).expect("its other end");
+        let mut end = File::from(end);
+        while end.write(&[0; 4096]).is_ok() {}
+        while end.write(&[0]).is_ok() {}
     }
 
     /// Types.
@@ -298,11 +314,6 @@ impl Terminal {
     pub fn is_cooked(&self) -> bool {
         let flags = self.settings().local_flags;
         flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
-    }
-
-    /// The shell.
-    pub fn shell(&self) -> Pid {
-        Pid::from_raw(self.shell.id() as i32)
     }
 
     /// What it shows, and the end of what was written to it, for the message of a test that fails.
