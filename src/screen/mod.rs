@@ -472,7 +472,7 @@ impl Run {
                     }
                 }
                 Event::Paste(text) => {
-                    self.ui.typed(text);
+                    self.ui.typed(text, log);
                     Vec::new()
                 }
                 Event::Mouse(mouse) => {
