@@ -17,6 +17,7 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::Hide;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use ratatui::crossterm::queue;
+use ratatui::crossterm::style::force_color_output;
 use ratatui::crossterm::terminal::{
     self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
 };
@@ -59,6 +60,9 @@ impl Terminal {
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         // One write for a frame: what is half drawn is seen.
         let out = BufWriter::with_capacity(FRAME, out);
+        // Whether there are colours is decided once, for all of devwatch. What decides on its own here writes, with
+        // NO_COLOR, an empty list of styles for each colour, which takes back bold and reversed text too.
+        force_color_output(true);
         Ok(Terminal {
             backend: CrosstermBackend::new(out),
             shown: Buffer::empty(Rect::ZERO),

@@ -22,6 +22,7 @@ mod guardian;
 mod hand_over;
 mod hand_over_faults;
 mod hold;
+mod hostile;
 mod incremental;
 mod kill;
 mod loop_projects;
