@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ratatui::buffer::Buffer;
@@ -38,7 +38,7 @@ use crate::config::user::User;
 use crate::failpoint;
 use crate::overview::{Overview, Word};
 use crate::plain;
-use crate::process::ScreenNotice;
+use crate::process::{ScreenNotice, tree};
 use crate::supervisor::event::Request;
 use crate::supervisor::status::{Activity, Freshness};
 use excerpts::Excerpts;
@@ -414,7 +414,11 @@ impl Run {
             }
             Message::Typed(event) => self.typed(&event, now),
             Message::Resized => {}
-            Message::Stop => self.stop(),
+            Message::Stop => {
+                if let Err(error) = self.stop() {
+                    self.ui.say(format!("{error:#}"), now);
+                }
+            }
             Message::Continued => self.enter(),
             Message::Say(text) => self.ui.say(text, now),
             Message::Leave => unreachable!("handled by the loop"),
@@ -510,7 +514,7 @@ impl Run {
                 .printed
                 .write(|logs| logs.app.mark(&plain::time_of_day(Duration::ZERO))),
             Do::Mouse(on) => self.terminal.mouse(on)?,
-            Do::Suspend => self.stop(),
+            Do::Suspend => self.stop()?,
             Do::Redraw => self.terminal.forget(),
             Do::Browse(url) => visit::launch(&visit::browser(&url), None)?,
             Do::Copy(text, lines) => self.copy(text, lines)?,
@@ -584,9 +588,17 @@ impl Run {
     }
 
     /// Stops as Ctrl-Z asks, with everybody else of the job; the children go on.
-    fn stop(&mut self) {
+    ///
+    /// # Errors
+    /// Nobody could continue it: devwatch is all that runs in this terminal.
+    fn stop(&mut self) -> Result<()> {
+        ensure!(
+            tree::can_be_continued(),
+            "cannot stop: no shell is there that could continue devwatch"
+        );
         self.give_back();
         let _ = kill(Pid::from_raw(0), Signal::SIGSTOP);
+        Ok(())
     }
 
     fn enter(&mut self) {

@@ -133,6 +133,25 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
 }
 
 #[test]
+fn nobody_stops_devwatch_where_nobody_could_continue_it() {
+    // As a window that was opened for it alone, and as the command of a script.
+    for script in ["cd \"$PROJECT\" && exec \"$DEVWATCH\"", SIMPLE] {
+        let (project, _) = serving();
+        let mut terminal = Terminal::start(&project, script, &[]);
+        terminal.shows("[SERVING]");
+        terminal.press("\x1a");
+        terminal.shows("cannot stop: no shell is there");
+        terminal.press("r");
+        terminal.shows("build #2 ok");
+        kill(devwatch(&project), Signal::SIGTSTP).expect("it is told to stop");
+        terminal.press("r");
+        terminal.shows("build #3 ok");
+        terminal.press("q");
+        project.nothing_left(PATIENCE);
+    }
+}
+
+#[test]
 fn a_stopped_devwatch_can_be_told_to_go_and_one_in_the_background_works_on() {
     let (project, port) = serving();
     let mut terminal = Terminal::start(&project, JOBS, &[]);
