@@ -3,7 +3,7 @@
 //! Every edge sends what it saw into one channel; the loop turns it into facts for the supervisor and has the
 //! supervisor's orders carried out by the performer. It decides nothing itself.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use crate::supervisor::generation::JobId;
 use crate::supervisor::plan::RuleId;
 use crate::supervisor::trace;
 use crate::watch::Seen;
-use crate::{gaps, screen, signals, teller};
+use crate::{failpoint, gaps, screen, signals, teller};
 
 /// What the edges send.
 pub enum Input {
@@ -127,6 +127,7 @@ impl Task {
 /// A socket cannot be bound, the guardian cannot be started, or the tree cannot be watched. Nothing has been
 /// started then.
 pub fn run(mut setup: Setup) -> Result<i32> {
+    screen::end_on_panic();
     let (sender, inbox) = channel();
     let mut supervisor = Supervisor::new(policy(&setup.config, setup.state.silent()));
     // Before the first thread, so that each of them inherits what is blocked and handled.
@@ -162,7 +163,9 @@ pub fn run(mut setup: Setup) -> Result<i32> {
         }
         shown.update(&mut performer, &supervisor);
         let deadline = [supervisor.deadline(), shown.look_again_at()];
-        let facts = match receive(&inbox, deadline.into_iter().flatten().min()) {
+        let received = receive(&inbox, deadline.into_iter().flatten().min());
+        failpoint::pass();
+        let facts = match received {
             Some(input) => performer.facts(input),
             None => {
                 let mut facts = performer.listening();
@@ -239,15 +242,16 @@ impl Shown {
         let Some(screen) = self.screen.take() else {
             return;
         };
-        if !screen.leave() {
-            return;
-        }
-        for line in self
+        screen.leave();
+        let lines = self
             .overview
             .iter()
-            .flat_map(|overview| teller::farewell(overview, self.at.elapsed()))
-        {
-            let _ = writeln!(std::io::stderr(), "devwatch: {line}");
+            .flat_map(|overview| teller::farewell(overview, self.at.elapsed()));
+        let text: String = lines.map(|line| format!("devwatch: {line}\n")).collect();
+        let mut stderr = std::io::stderr();
+        match stderr.is_terminal() {
+            true => Screen::say_last(&text),
+            false => _ = stderr.write_all(text.as_bytes()),
         }
     }
 }

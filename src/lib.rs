@@ -37,6 +37,7 @@ pub mod console;
 pub mod diagnostics;
 pub mod event_loop;
 pub mod events;
+pub mod failpoint;
 pub mod gaps;
 pub mod history;
 pub mod incremental;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::failpoint;
 use crate::screen;
 use crate::supervisor::event::Request;
 
@@ -21,6 +22,7 @@ pub fn listen(ask: impl Fn(Request) + Send + 'static) -> Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             for (count, signal) in signals.forever().enumerate() {
+                failpoint::pass();
                 let code = exit_code(signal);
                 if count >= 2 {
                     screen::leave_at_once();

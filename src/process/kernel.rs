@@ -62,7 +62,7 @@ pub(super) fn die_with(_parent: Pid) -> Result<(), Errno> {
 /// # Errors
 /// It belongs to another user.
 #[cfg(target_os = "linux")]
-pub(super) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub(crate) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     use nix::fcntl::{OFlag, open};
     use std::os::fd::AsRawFd;
 
@@ -73,7 +73,7 @@ pub(super) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 /// Elsewhere by its name.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub(crate) fn reopen(terminal: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     use nix::fcntl::{OFlag, open};
 
     let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;

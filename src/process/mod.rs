@@ -29,6 +29,7 @@ mod wire;
 
 pub use failure::{SpawnError, SpawnFailure};
 pub use guardian::guardian_main;
+pub(crate) use kernel::reopen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -43,7 +44,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -200,10 +201,14 @@ impl ScreenNotice {
     /// [`LEAVE_SCREEN`](crate::terminal::LEAVE_SCREEN) to the terminal. So this comes before the screen is entered,
     /// and after it has been left: for a suspension (Ctrl-Z), and at the end, as well. It waits for nobody.
     pub fn tell(&self, up: bool) {
-        let mut line = self.0.lock();
-        line.screen = up;
-        // If the guardian is gone, the next one is told.
-        let _ = wire::send(&line.to, &Request::Screen(up).encode(), &[]);
+        self.0.lock().tell(up);
+    }
+
+    /// The same, unless somebody is speaking to the guardian: for a panic, which may have struck in the middle of that.
+    pub(crate) fn try_tell(&self, up: bool) {
+        if let Some(mut line) = self.0.try_lock() {
+            line.tell(up);
+        }
     }
 }
 
@@ -219,6 +224,22 @@ struct ToGuardian {
 impl GuardianLine {
     fn lock(&self) -> MutexGuard<'_, ToGuardian> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, ToGuardian>> {
+        match self.0.try_lock() {
+            Ok(line) => Some(line),
+            Err(TryLockError::Poisoned(line)) => Some(line.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl ToGuardian {
+    fn tell(&mut self, screen: bool) {
+        self.screen = screen;
+        // If the guardian is gone, the next one is told.
+        let _ = wire::send(&self.to, &Request::Screen(screen).encode(), &[]);
     }
 }
 

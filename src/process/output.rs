@@ -23,6 +23,7 @@ use super::kill::kill_adopted;
 use super::lines::{Tail, Watch};
 use super::wire::{self, Answer, Kept, MESSAGE};
 use super::{Lines, Output, Report, Stream};
+use crate::failpoint;
 use crate::supervisor::event::Exit;
 use crate::supervisor::generation::JobId;
 
@@ -109,7 +110,9 @@ impl<F: FnMut(Report)> Reader<F> {
     /// Until the client closes and its guardian, if there is one, has gone.
     pub(super) fn run(mut self) {
         while !(self.closing && self.guardian.is_none()) {
-            for source in self.wait() {
+            let sources = self.wait();
+            failpoint::pass();
+            for source in sources {
                 match source {
                     Source::Bell => self.run_errands(),
                     Source::Pipe(job, stream) => {

@@ -92,6 +92,17 @@ pub(super) fn ancestor_groups() -> Vec<i32> {
     groups
 }
 
+/// Whether somebody above could continue this process if it stopped: as for the kernel, which lets ^Z stop nobody
+/// otherwise, a process of the session that is no part of the job. Where there is no process table, perhaps.
+pub fn can_be_continued() -> bool {
+    let Some(me) = process(Pid::this()) else {
+        return true;
+    };
+    ancestor_groups()
+        .iter()
+        .any(|&group| group != me.group.as_raw())
+}
+
 /// Whether some process of this group has not ended.
 pub(super) fn group_lives(group: Pid) -> bool {
     let lives = |process: &Process| process.group == group && !has_ended(process);

@@ -15,6 +15,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use ratatui::crossterm::event::{self, Event};
 
+use crate::failpoint;
+
 /// The reading thread, from outside.
 pub(super) struct Input {
     bell: PipeWriter,
@@ -83,6 +85,7 @@ fn read(
             Err(Errno::EINTR) => continue,
             Err(_) => return,
         }
+        failpoint::pass();
         let rang = fds[0].any() == Some(true);
         let ready = fds.get(1).is_some_and(|fd| fd.any() == Some(true));
         // A terminal that was closed ends devwatch by its signal; there is nothing to read on it.

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ratatui::buffer::Buffer;
@@ -36,9 +36,10 @@ use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use crate::config::user::User;
+use crate::failpoint;
 use crate::overview::Overview;
 use crate::plain;
-use crate::process::ScreenNotice;
+use crate::process::{ScreenNotice, tree};
 use crate::supervisor::event::Request;
 use crate::supervisor::status::{Activity, Freshness};
 use chrome::Chrome;
@@ -246,7 +247,7 @@ impl Screen {
         let input = Input::start(move |event| typed.send(Message::Typed(event)).is_ok())?;
         listen(bell.clone())?;
         let terminal = Terminal::new(settings.mouse).context("cannot use the terminal")?;
-        terminal::leave_on_panic();
+        terminal::tells(&notice);
         let ui = Ui::new(settings.wrap_log, settings.wrap_problems, settings.mouse);
         let (alive, gone) = channel();
         let mut run = Run {
@@ -295,17 +296,22 @@ impl Screen {
         let _ = self.bell.send(Message::Say(text));
     }
 
-    /// Gives the terminal back. A terminal that takes no more bytes cannot keep devwatch from ending: false, there is
-    /// nobody to tell anything.
-    pub fn leave(self) -> bool {
+    /// Gives the terminal back. A terminal that takes no more bytes cannot keep devwatch from ending.
+    pub fn leave(self) {
         let _ = self.bell.send(Message::Leave);
         visit::hang_up();
-        let left = match self.gone.recv_timeout(LEAVE_LIMIT) {
-            Err(RecvTimeoutError::Disconnected) => self.thread.join().is_ok(),
-            Ok(()) | Err(RecvTimeoutError::Timeout) => false,
-        };
-        terminal::leave();
-        left
+        match self.gone.recv_timeout(LEAVE_LIMIT) {
+            Err(RecvTimeoutError::Disconnected) => _ = self.thread.join(),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+        }
+        terminal::leave_for_good();
+    }
+
+    /// Says something on the terminal, if that is still ours and takes it: after [`Screen::leave`].
+    pub fn say_last(text: &str) {
+        if terminal::in_foreground() {
+            crate::terminal::write_within(io::stderr(), text.as_bytes(), LAST_LIMIT);
+        }
     }
 }
 
@@ -317,6 +323,7 @@ fn listen(bell: Sender<Message>) -> Result<()> {
         .name("terminal".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
+                failpoint::pass();
                 let message = match signal {
                     SIGWINCH => Message::Resized,
                     SIGTSTP => Message::Stop,
@@ -413,6 +420,7 @@ impl Run {
     }
 
     fn hear(&mut self, message: Message, now: Instant) {
+        failpoint::pass();
         self.due = true;
         match message {
             Message::Look => {
@@ -421,7 +429,11 @@ impl Run {
             }
             Message::Typed(event) => self.typed(&event, now),
             Message::Resized => {}
-            Message::Stop => self.stop(),
+            Message::Stop => {
+                if let Err(error) = self.stop() {
+                    self.ui.say(format!("{error:#}"), now);
+                }
+            }
             Message::Continued => self.go_on(),
             Message::Say(text) => self.ui.say(text, now),
             Message::Leave => unreachable!("handled by the loop"),
@@ -479,7 +491,7 @@ impl Run {
                     }
                 }
                 Event::Paste(text) => {
-                    self.ui.typed(text);
+                    self.ui.typed(text, log);
                     Vec::new()
                 }
                 Event::Mouse(mouse) => {
@@ -515,7 +527,7 @@ impl Run {
                 .printed
                 .write(|logs| logs.app.mark(&plain::time_of_day(Duration::ZERO))),
             Do::Mouse(on) => self.terminal.mouse(on)?,
-            Do::Suspend => self.stop(),
+            Do::Suspend => self.stop()?,
             Do::Redraw => self.terminal.forget(),
             Do::Browse(url) => visit::launch(&visit::browser(&url), None)?,
             Do::Copy(text, lines) => self.copy(text, lines)?,
@@ -588,9 +600,17 @@ impl Run {
     }
 
     /// Stops as Ctrl-Z asks, with everybody else of the job; the children go on.
-    fn stop(&mut self) {
+    ///
+    /// # Errors
+    /// Nobody could continue it: devwatch is all that runs in this terminal.
+    fn stop(&mut self) -> Result<()> {
+        ensure!(
+            tree::can_be_continued(),
+            "cannot stop: no shell is there that could continue devwatch"
+        );
         self.give_back();
         let _ = kill(Pid::from_raw(0), Signal::SIGSTOP);
+        Ok(())
     }
 
     /// We were stopped. If nobody asked us to (SIGSTOP), the shell has the terminal, or has just given it back.
@@ -625,8 +645,9 @@ impl Run {
         if Terminal::is_up() && !around.is_empty() {
             let _ = self.terminal.say(around.as_bytes());
         }
-        self.terminal.leave();
-        self.notice.tell(false);
+        // If the terminal would not take it, the guardian tries again in the end.
+        let left = self.terminal.leave();
+        self.notice.tell(!left);
     }
 
     /// The screen is not up: is it its time again?
@@ -686,7 +707,13 @@ impl Run {
 
 /// devwatch ends on the spot: the terminal is given back, whoever had it.
 pub fn leave_at_once() {
-    terminal::leave();
+    terminal::leave_for_good();
+}
+
+/// From here on a panic in any thread ends devwatch, screen or not, with the terminal as it was found: with a thread
+/// less it would go on and do nothing. The guardian cleans up behind it.
+pub fn end_on_panic() {
+    terminal::leave_on_panic();
 }
 
 /// A file that nobody else can read, and that was not there.
@@ -711,5 +738,7 @@ const LEAVE_LIMIT: Duration = Duration::from_millis(500);
 const HANGUP_LIMIT: Duration = Duration::from_secs(1);
 /// Longer than anything lasts.
 const NEVER: Duration = Duration::from_secs(365 * 86400);
+/// Milliseconds for the last lines.
+const LAST_LIMIT: u16 = 500;
 /// As after SIGHUP.
 const HANGUP: i32 = 129;

@@ -5,22 +5,26 @@
 //! the guardian cleans up behind it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
+use nix::poll::{PollTimeout, poll};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::Hide;
 use ratatui::crossterm::event::{DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use ratatui::crossterm::queue;
+use ratatui::crossterm::style::force_color_output;
 use ratatui::crossterm::terminal::{
     self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
 };
 use ratatui::layout::Rect;
 
-use crate::terminal::LEAVE_SCREEN;
+use crate::process::ScreenNotice;
+use crate::terminal::{LEAVE_SCREEN, write_within};
 
 /// The terminal that devwatch was started in.
 pub(super) struct Terminal {
@@ -35,6 +39,18 @@ pub(super) struct Terminal {
 /// Whether the screen is up: for whoever has to leave without asking its owner.
 static UP: AtomicBool = AtomicBool::new(false);
 
+/// The main screen is there again, as far as this process knows.
+static LEFT: AtomicBool = AtomicBool::new(true);
+
+/// devwatch ends: nobody takes the terminal again.
+static OVER: AtomicBool = AtomicBool::new(false);
+
+/// Whoever writes to the terminal holds it, so that nobody draws on a screen that somebody else has left.
+static PEN: Mutex<()> = Mutex::new(());
+
+/// For the guardian, from whoever has to leave without asking the screen.
+static NOTICE: OnceLock<ScreenNotice> = OnceLock::new();
+
 impl Terminal {
     /// On stdout, which is one. Not taken yet.
     ///
@@ -44,6 +60,9 @@ impl Terminal {
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         // One write for a frame: what is half drawn is seen.
         let out = BufWriter::with_capacity(FRAME, out);
+        // Whether there are colours is decided once, for all of devwatch. What decides on its own here writes, with
+        // NO_COLOR, an empty list of styles for each colour, which takes back bold and reversed text too.
+        force_color_output(true);
         Ok(Terminal {
             backend: CrosstermBackend::new(out),
             shown: Buffer::empty(Rect::ZERO),
@@ -57,13 +76,16 @@ impl Terminal {
     /// # Errors
     /// The terminal is gone.
     pub(super) fn enter(&mut self) -> io::Result<bool> {
-        if UP.load(Ordering::SeqCst) || !in_foreground() {
+        let _pen = pen();
+        let is_over = OVER.load(Ordering::SeqCst);
+        if is_over || UP.load(Ordering::SeqCst) || !in_foreground() {
             return Ok(false);
         }
         // Whoever stopped us has put the terminal in order; crossterm may still believe that it is raw.
         terminal::disable_raw_mode()?;
         terminal::enable_raw_mode()?;
         UP.store(true, Ordering::SeqCst);
+        LEFT.store(false, Ordering::SeqCst);
         self.backend.write_all(KEEP_TITLE)?;
         queue!(
             self.backend,
@@ -80,9 +102,9 @@ impl Terminal {
         Ok(true)
     }
 
-    /// Gives it back as it was found.
-    pub(super) fn leave(&mut self) {
-        leave();
+    /// Gives it back as it was found. Says whether it took that.
+    pub(super) fn leave(&mut self) -> bool {
+        leave()
     }
 
     /// It belongs to somebody else who has put it in order: a shell that stopped us without a word.
@@ -100,6 +122,10 @@ impl Terminal {
     /// The terminal is gone.
     pub(super) fn mouse(&mut self, on: bool) -> io::Result<()> {
         self.mouse = on;
+        let _pen = pen();
+        if !Terminal::is_up() {
+            return Ok(());
+        }
         match on {
             true => queue!(self.backend, EnableMouseCapture)?,
             false => queue!(self.backend, DisableMouseCapture)?,
@@ -132,6 +158,10 @@ impl Terminal {
         if !anew && differs.is_empty() && around.is_empty() {
             return Ok(());
         }
+        let _pen = pen();
+        if !Terminal::is_up() {
+            return Ok(());
+        }
         queue!(self.backend, BeginSynchronizedUpdate)?;
         self.backend.write_all(around.as_bytes())?;
         if anew {
@@ -149,42 +179,75 @@ impl Terminal {
     /// # Errors
     /// The terminal is gone.
     pub(super) fn say(&mut self, sequence: &[u8]) -> io::Result<()> {
+        let _pen = pen();
+        if !Terminal::is_up() {
+            return Ok(());
+        }
         self.backend.write_all(sequence)?;
         io::Write::flush(&mut self.backend)
     }
 }
 
-/// Gives the terminal back, whoever asks, once. What it was drawing may be cut off; what comes after it is not.
-pub(super) fn leave() {
-    if !UP.swap(false, Ordering::SeqCst) {
-        return;
+/// Gives the terminal back, whoever asks, once. Says whether it took that: its main screen is there.
+pub(super) fn leave() -> bool {
+    let _pen = pen_soon();
+    if UP.swap(false, Ordering::SeqCst) {
+        // From the background nothing is to be given back, and the kernel would stop whoever tries.
+        let left = !in_foreground() || {
+            let left = write_within(io::stdout(), LEAVE_SCREEN.as_bytes(), LEAVE_LIMIT);
+            let _ = terminal::disable_raw_mode();
+            left
+        };
+        LEFT.store(left, Ordering::SeqCst);
     }
-    if in_foreground() {
-        let _ = write_at_once(LEAVE_SCREEN.as_bytes());
+    LEFT.load(Ordering::SeqCst)
+}
+
+/// Gives the terminal back for good, and tells the guardian, which would leave the screen a second time: then the
+/// cursor goes back to where it was when devwatch began, and the shell writes over what was said since.
+pub(super) fn leave_for_good() -> bool {
+    OVER.store(true, Ordering::SeqCst);
+    let left = leave();
+    if left {
+        NOTICE.get().inspect(|notice| notice.try_tell(false));
     }
-    let _ = terminal::disable_raw_mode();
+    left
+}
+
+/// Whom [`leave_for_good`] tells.
+pub(super) fn tells(notice: &ScreenNotice) {
+    let _ = NOTICE.set(notice.clone());
 }
 
 /// A panic in any thread ends devwatch, with the terminal as it was found.
 pub(super) fn leave_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        leave();
-        before(panic);
+        // Nobody is kept by a terminal that would not take what there is to say.
+        if leave_for_good() || !io::stderr().is_terminal() {
+            before(panic);
+        }
         std::process::abort();
     }));
 }
 
-/// Without waiting for a terminal that takes nothing any more: then nothing helps.
-fn write_at_once(sequence: &[u8]) -> io::Result<()> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut fds = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
-    let limit = PollTimeout::from(LEAVE_LIMIT);
-    if poll(&mut fds, limit).is_ok_and(|ready| ready > 0) {
-        out.write_all(sequence)?;
+fn pen() -> MutexGuard<'static, ()> {
+    PEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unless whoever has it waits for the terminal, or has just panicked in this very thread.
+fn pen_soon() -> Option<MutexGuard<'static, ()>> {
+    for _ in 0..=LEAVE_LIMIT / ATTEMPT {
+        match PEN.try_lock() {
+            Ok(pen) => return Some(pen),
+            Err(TryLockError::Poisoned(pen)) => return Some(pen.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                // For as long as nothing can happen.
+                let _ = poll(&mut [], PollTimeout::from(ATTEMPT));
+            }
+        }
     }
-    Ok(())
+    None
 }
 
 /// Whether this is the terminal's foreground job.
@@ -199,4 +262,6 @@ const FRAME: usize = 1 << 20;
 /// A terminal that claims to be larger is not drawn to its end.
 const MOST: u16 = 1000;
 /// Milliseconds that a terminal is given to take the sequences that put it in order.
-const LEAVE_LIMIT: u8 = 200;
+const LEAVE_LIMIT: u16 = 200;
+/// Milliseconds between two looks.
+const ATTEMPT: u16 = 10;

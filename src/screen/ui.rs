@@ -304,9 +304,10 @@ impl Ui {
     }
 
     /// Text is typed or pasted into what is being asked for.
-    pub fn typed(&mut self, text: &str) {
+    pub fn typed(&mut self, text: &str, log: &Log) {
         if let Some(prompt) = &mut self.prompt {
             prompt.insert(text);
+            self.look_for_what_is_asked(log);
         }
     }
 
@@ -320,13 +321,7 @@ impl Ui {
         let prompt = self.prompt.as_mut()?;
         match prompt.key(key) {
             Step::More => {
-                if let Purpose::Search | Purpose::Filter = prompt.purpose() {
-                    let (text, filters) = (
-                        prompt.text().to_owned(),
-                        prompt.purpose() == Purpose::Filter,
-                    );
-                    self.look_for(&text, filters, scene.log);
-                }
+                self.look_for_what_is_asked(scene.log);
                 Some(Vec::new())
             }
             Step::Cancelled => {
@@ -342,6 +337,16 @@ impl Ui {
                 let (purpose, text) = (prompt.purpose(), prompt.take());
                 Some(self.entered(purpose, text, scene))
             }
+        }
+    }
+
+    /// What is searched for follows what stands in the prompt.
+    fn look_for_what_is_asked(&mut self, log: &Log) {
+        let Some(prompt) = &self.prompt else { return };
+        if let Purpose::Search | Purpose::Filter = prompt.purpose() {
+            let text = prompt.text().to_owned();
+            let filters = prompt.purpose() == Purpose::Filter;
+            self.look_for(&text, filters, log);
         }
     }
 

@@ -427,6 +427,7 @@ impl<B: FnMut(), R: FnMut(Seen)> Coordinator<B, R> {
             .poll_after(self.poll_took)
             .map(|after| now() + after);
         while let Some(first) = self.receive() {
+            crate::failpoint::pass();
             (self.before_batch)();
             let mut next = first;
             for _ in 0..BATCH {
