@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use regex::Regex;
 
 use crate::project::{PATIENCE, Project, eventually, free_port};
-use crate::pty::{JOBS, SOON, Terminal};
+use crate::pty::{JOBS, Terminal};
 
 /// A person in front of a terminal in which devwatch runs, in the folder `api` of a project.
 struct Sitting {
