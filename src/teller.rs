@@ -287,7 +287,14 @@ fn pointed_at(last: &[String], config: &Config) -> Problems {
         reader.push(Stream::Err, line.as_bytes());
         reader.push(Stream::Err, b"\n");
     }
-    reader.finish().1
+    let mut problems = reader.finish().1;
+    for problem in &mut problems.list {
+        // Runtimes name files from the root of the disk on; whoever reads it knows where they are.
+        if let Ok(below) = Path::new(&problem.path).strip_prefix(&config.root) {
+            problem.path = below.to_string_lossy().into_owned();
+        }
+    }
+    problems
 }
 
 /// How what went wrong is told where somebody reads it after devwatch has ended.
