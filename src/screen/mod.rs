@@ -243,6 +243,9 @@ impl Screen {
         let (bell, inbox) = channel();
         let shared = Arc::clone(&printed.0);
         *shared.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell.clone());
+        // Whoever printed before has rung where nobody heard it, and would never ring again.
+        shared.rung.store(false, Ordering::Release);
+        shared.ring();
         let typed = bell.clone();
         let input = Input::start(move |event| typed.send(Message::Typed(event)).is_ok())?;
         listen(bell.clone())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
-use super::event::{Cause, Pid, RestartKind, Who};
+use super::event::{Cause, HotMode, Pid, RestartKind, Who};
 use super::generation::GenerationId;
 use super::state::{Cycle, Going, Leaving, Server, Stage};
 
@@ -197,8 +197,14 @@ impl Supervisor {
             });
         }
         let arriving = self.arriving.as_ref()?;
+        // Side by side with another one, the signal to stop is what makes a server drain.
+        let overlaps = arriving.serving.restart == Some(RestartKind::Hot(HotMode::Overlap));
         let old = leaving.map(|leaving| Parting {
             pid: arriving.serving.old,
+            told: match overlaps && leaving.told == Told::Stopping {
+                true => Told::Draining,
+                false => leaving.told,
+            },
             ..leaving
         });
         Some(Swap {

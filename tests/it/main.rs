@@ -33,6 +33,7 @@ mod project;
 mod pty;
 mod rule_graphs;
 mod saves;
+mod screen;
 mod settings;
 mod smoke;
 mod terminal;
