@@ -150,9 +150,11 @@ impl Teller {
     fn last_words(&self, generation: GenerationId, from: Sources<'_>) -> Vec<String> {
         let printed = self.console.last_lines(generation, LAST_LINES);
         let cries = |line: &String| CRIES.iter().any(|cry| line.starts_with(cry));
+        let known = from.servers.last_lines(generation);
         match printed.iter().rposition(cries) {
             Some(at) => printed[at..].to_vec(),
-            None => from.servers.last_lines(generation).to_vec(),
+            None if known.is_empty() => printed[printed.len().saturating_sub(FEW_LINES)..].to_vec(),
+            None => known.to_vec(),
         }
     }
 
@@ -458,6 +460,8 @@ const CRIES: [&str; 8] = [
 ];
 /// A stack of calls is not longer, as far as anybody reads it.
 const LAST_LINES: usize = 100;
+/// Where nothing says where it began to go wrong.
+const FEW_LINES: usize = 10;
 /// Fewer than a screen holds.
 const FAREWELL: usize = 10;
 /// A larger tree is not searched for a file that is named without its folder.

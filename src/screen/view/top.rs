@@ -167,7 +167,9 @@ fn build(scene: &Scene<'_>) -> Unfitted {
         [only] => sanitise::label(&only.command),
         several => count(several.len(), "rule"),
     };
+    // Until this build has printed anything, the last line is that of the one before.
     let last = scene.build.lines(..).next_back();
+    let last = last.filter(|line| line.generation == number);
     let last = last.map(|line| sanitise::text(line.raw));
     let rows = commands
         .iter()
