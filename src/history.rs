@@ -44,6 +44,8 @@ pub struct Past {
     pub cause: Cause,
     /// Whether any command ran.
     pub ran: bool,
+    /// Whether something was put back that had been made before.
+    pub cached: bool,
     /// How long its rules took; none if they did not come to their end.
     pub built: Option<Duration>,
     /// From begin to end.
@@ -123,7 +125,7 @@ impl History {
                 took,
                 built,
                 waited,
-                ..
+                restored,
             } => {
                 let begun = self.begun.take().filter(|(begun, _)| begun == build);
                 let cause = begun.map_or(Cause::Request, |(_, cause)| cause);
@@ -141,6 +143,7 @@ impl History {
                     at,
                     cause,
                     ran: std::mem::take(&mut self.ran),
+                    cached: !restored.is_empty(),
                     built: *built,
                     took: *took,
                     outcome: outcome.clone(),

@@ -122,13 +122,10 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
     let overview = scene.overview;
     let history = &overview.history;
     let word = overview.word();
-    // A start after a crash built nothing.
+    // A start after a crash, or because somebody asked, says nothing about a build.
     let tells = |past: &&Past| {
-        past.ran
-            || matches!(
-                past.outcome,
-                Outcome::Failed { .. } | Outcome::Unchanged { .. }
-            )
+        let changed = matches!(past.cause, Cause::Files(_) | Cause::Start);
+        changed || past.ran || past.cached || !matches!(past.outcome, Outcome::Serving(_))
     };
     let newest = history.cycles.front();
     let last = history.cycles.iter().find(tells).or(newest);
@@ -226,7 +223,11 @@ fn ended(last: &Past, word: Word, median: &str) -> Part {
         | Outcome::Superseded => {
             let aside = matches!(word, Word::Crashed | Word::ConfigError);
             let median = if aside { "" } else { median };
-            Part::new(7, format!("build #{number} ok {took}{median}"), PLAIN)
+            let ok = match (last.ran, last.cached) {
+                (false, true) => format!("cached {took}"),
+                (true, _) | (false, false) => format!("ok {took}{median}"),
+            };
+            Part::new(7, format!("build #{number} {ok}"), PLAIN)
         }
     }
 }

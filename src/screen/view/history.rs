@@ -25,10 +25,11 @@ fn row(past: &Past) -> Vec<Span<'static>> {
     ];
     let built = past.built.unwrap_or(past.took);
     let failed = matches!(past.outcome, Outcome::Failed { .. });
-    let build = match (failed, past.ran) {
-        (true, _) => format!("build FAILED {}", took(built)),
-        (false, true) => format!("build {}", took(built)),
-        (false, false) => "no build".to_owned(),
+    let build = match (failed, past.ran, past.cached) {
+        (true, _, _) => format!("build FAILED {}", took(built)),
+        (false, true, _) => format!("build {}", took(built)),
+        (false, false, true) => format!("cached {}", took(built)),
+        (false, false, false) => "no build".to_owned(),
     };
     match &past.outcome {
         Outcome::Failed { serving, .. } => {

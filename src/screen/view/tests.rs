@@ -457,6 +457,7 @@ fn past(build: u64, files: &[&str], built: f64, at: &str) -> Past {
         at: at.to_owned(),
         cause: files_cause(files),
         ran: true,
+        cached: false,
         built: Some(secs(built)),
         took: secs(built),
         outcome: Outcome::Unchanged {
