@@ -35,6 +35,22 @@ fn quitting_gives_the_terminal_back() {
 }
 
 #[test]
+fn the_mouse_is_given_back_too() {
+    for ends_by in [None, Some(Signal::SIGKILL)] {
+        let mut shown = Shown::start(&[]);
+        shown.terminal.press("m");
+        shown.terminal.shows_where("mouse", |screen| {
+            screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None
+        });
+        match ends_by {
+            None => shown.terminal.press("q"),
+            Some(signal) => kill(devwatch(&shown.project), signal).expect("it is killed"),
+        }
+        shown.ends("ended ");
+    }
+}
+
+#[test]
 fn a_third_signal_ends_devwatch_on_the_spot() {
     let shown = Shown::of(
         "stop = { timeout = \"100s\" }\nready = { log = \"up\" }",
