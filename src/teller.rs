@@ -310,9 +310,10 @@ pub fn farewell(overview: &Overview, since: Duration) -> Vec<String> {
         );
     }
     let last = history.cycles.front();
+    let builds = last.map_or(0, |past| past.build);
+    let s = if builds == 1 { "" } else { "s" };
     let mut summary = format!(
-        "{} builds, {} hot and {} cold restarts in {}",
-        last.map_or(0, |past| past.build),
+        "{builds} build{s}, {} hot and {} cold restarts in {}",
         history.hot,
         history.cold,
         plain::duration(since),
