@@ -203,7 +203,10 @@ impl Sitting {
     #[track_caller]
     fn quit(mut self) {
         self.press("q");
-        self.shows("left with 0");
+        // What the shell says depends on whether devwatch was stopped in between.
+        self.until("the end", |seen| {
+            seen.contains("left with 0") || seen.contains("ended 0")
+        });
     }
 
     fn write(&self, file: &str, content: &str) {
