@@ -316,11 +316,6 @@ impl Terminal {
         flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
     }
 
-    /// The shell.
-    pub fn shell(&self) -> Pid {
-        Pid::from_raw(self.shell.id() as i32)
-    }
-
     /// What it shows, and the end of what was written to it, for the message of a test that fails.
     pub fn story(&self) -> String {
         let heard = self.heard();

@@ -87,6 +87,8 @@ impl Seen {
                 (r"\d\d:\d\d:\d\d", "HH:MM:SS"),
                 (r"\b\d+m\d\ds\b", "T"),
                 (r"\b\d+(\.\d+)?m?s\b", "T"),
+                // Columns are as wide as what stands in them.
+                (r"T {2,}", "T "),
                 (r"[▁▂▃▄▅▆▇]+", "▁▂▃"),
                 (r"[█░]+", "█░"),
                 (r"\b\d+%", "N%"),
@@ -203,7 +205,10 @@ impl Sitting {
     #[track_caller]
     fn quit(mut self) {
         self.press("q");
-        self.shows("left with 0");
+        // What the shell says depends on whether devwatch was stopped in between.
+        self.until("the end", |seen| {
+            seen.contains("left with 0") || seen.contains("ended 0")
+        });
     }
 
     fn write(&self, file: &str, content: &str) {

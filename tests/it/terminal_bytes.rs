@@ -174,8 +174,14 @@ fn harmless(raw: &[u8]) {
     }
 }
 
-/// The sequence at the start: `ESC \`, or CSI.
+/// The sequence at the start: `ESC \`, CSI, or a title of nothing but text.
 fn sequence(text: &str) -> Option<&str> {
+    if let Some(title) = text.strip_prefix(TITLE) {
+        let end = title.find(hides)?;
+        return title[end..]
+            .starts_with('\x07')
+            .then(|| &text[..TITLE.len() + end + 1]);
+    }
     if text.starts_with("\x1b\\") {
         return Some("\x1b\\");
     }
@@ -183,6 +189,9 @@ fn sequence(text: &str) -> Option<&str> {
     let end = rest.find(|c| !matches!(c, '0'..='9' | ';' | '?'))?;
     matches!(rest.as_bytes()[end], b'@'..=b'~').then(|| &text[..2 + end + 1])
 }
+
+/// What begins a terminal's title.
+const TITLE: &str = "\x1b]2;";
 
 fn is_drawing(sequence: &str) -> bool {
     let modes = [
@@ -202,9 +211,12 @@ fn is_drawing(sequence: &str) -> bool {
         "\x1b[?1015l",
         "\x1b[?1006l",
         "\x1b[?1004l",
+        "\x1b[22;0t",
+        "\x1b[23;0t",
     ];
     let moves = sequence.ends_with('H') && !sequence.contains('?');
     moves
+        || sequence.starts_with(TITLE)
         || modes.contains(&sequence)
         || styles(sequence).is_some_and(|styles| {
             // Nothing conceals, and nothing blinks.

@@ -125,7 +125,8 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
     // A start after a crash, or because somebody asked, says nothing about a build.
     let tells = |past: &&Past| {
         let changed = matches!(past.cause, Cause::Files(_) | Cause::Start);
-        changed || past.ran || past.cached || !matches!(past.outcome, Outcome::Serving(_))
+        let goes_on = matches!(past.outcome, Outcome::Serving(_) | Outcome::Crashed { .. });
+        changed || past.ran || past.cached || !goes_on
     };
     let newest = history.cycles.front();
     let last = history.cycles.iter().find(tells).or(newest);
