@@ -175,16 +175,24 @@ pub fn connections(pids: &[Pid], listening: &[SocketAddr]) -> usize {
         .count()
 }
 
-/// How many clients are connected to one of these addresses and have not been accepted. Those that have hung up, as a
-/// probe does, are in the socket's queue too, but wait for nothing.
+/// How many clients are connected to one of these addresses and have not been accepted. Those that have hung up are in
+/// the socket's queue too, but wait for nothing; devwatch's own probes wait for evidence, not for an answer.
 pub fn unaccepted(listening: &[SocketAddr]) -> usize {
-    let waits = |row: &&TcpRow| row.state == TcpState::Established && row.inode == 0;
-    let here = |row: &&TcpRow| {
-        listening
+    let rows = tcp_rows();
+    let own = socket_owners(&[Pid::this()]);
+    let probes: BTreeSet<SocketAddr> = rows
+        .iter()
+        .filter(|row| own.contains_key(&row.inode))
+        .map(|row| row.local)
+        .collect();
+    let waits = |row: &&TcpRow| {
+        let here = listening
             .iter()
-            .any(|address| address.port() == row.local.port())
+            .any(|address| address.port() == row.local.port());
+        let connected = row.state == TcpState::Established && row.inode == 0;
+        here && connected && !probes.contains(&row.remote)
     };
-    tcp_rows().iter().filter(waits).filter(here).count()
+    rows.iter().filter(waits).count()
 }
 
 /// The process, of all that can be seen, that has the socket with this inode open; the lowest pid.

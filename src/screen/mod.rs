@@ -626,7 +626,8 @@ impl Run {
     }
 
     fn enter(&mut self) {
-        if self.gone.is_some() {
+        // Before the guardian hears of a screen that will not be there.
+        if self.gone.is_some() || !Terminal::may_enter() {
             return;
         }
         self.notice.tell(true);

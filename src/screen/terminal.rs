@@ -77,8 +77,7 @@ impl Terminal {
     /// The terminal is gone.
     pub(super) fn enter(&mut self) -> io::Result<bool> {
         let _pen = pen();
-        let is_over = OVER.load(Ordering::SeqCst);
-        if is_over || UP.load(Ordering::SeqCst) || !in_foreground() {
+        if !Terminal::may_enter() {
             return Ok(false);
         }
         // Whoever stopped us has put the terminal in order; crossterm may still believe that it is raw.
@@ -100,6 +99,12 @@ impl Terminal {
         self.unknown = true;
         io::Write::flush(&mut self.backend)?;
         Ok(true)
+    }
+
+    /// Whether there is anything to take: it is ours, and devwatch does not have it.
+    pub(super) fn may_enter() -> bool {
+        let is_over = OVER.load(Ordering::SeqCst);
+        !is_over && !UP.load(Ordering::SeqCst) && in_foreground()
     }
 
     /// Gives it back as it was found. Says whether it took that.
