@@ -431,7 +431,8 @@ impl Run {
                 self.look();
             }
             Message::Typed(event) => self.typed(&event, now),
-            Message::Resized => {}
+            // It may have had other sizes in between, and nobody knows what it has made of them.
+            Message::Resized => self.terminal.forget(),
             Message::Stop => {
                 if let Err(error) = self.stop() {
                     self.ui.say(format!("{error:#}"), now);
