@@ -117,8 +117,11 @@ fn read(
 }
 
 /// Everything that has been typed so far.
+///
+/// crossterm looks at the terminal itself here, as its feature `use-dev-tty` has it: by default it is told of input once
+/// (edge-triggered), and forgets it if the size changes in the same moment.
 fn take(typed: &impl Fn(Event) -> bool) -> bool {
-    while event::poll(Duration::ZERO).unwrap_or(false) {
+    while event::poll(SHORTEST_LOOK).unwrap_or(false) {
         match event::read() {
             Ok(event) => {
                 if !typed(event) {
@@ -131,5 +134,7 @@ fn take(typed: &impl Fn(Event) -> bool) -> bool {
     true
 }
 
+/// With less it does not look at all.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 /// The thread is between two keys at most.
 const LONGEST_ORDER: Duration = Duration::from_secs(1);
