@@ -197,7 +197,7 @@ fn hundred_lines() -> Sitting {
     let wide = "x".repeat(100);
     project.write(
         "api/source.sh",
-        &format!("i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; done\nread x <../gate\necho {wide}\nread x <../gate\n"),
+        &format!("i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo line $i; done\nread x <../gate\necho {wide}\nexec sleep 1000\n"),
     );
     project.shell("mkfifo gate");
     let mut sitting = Sitting::serving(project);
