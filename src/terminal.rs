@@ -4,6 +4,7 @@
 //! that perhaps nobody reads any more, without waiting for it.
 
 use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -55,6 +56,19 @@ pub(crate) fn write_within(terminal: impl AsFd, mut bytes: &[u8], limit: u16) ->
         }
     }
     false
+}
+
+/// Waits at most `limit` milliseconds for what somebody else holds: for a panic, which may have struck whoever holds it.
+pub(crate) fn lock_within<T>(mutex: &Mutex<T>, limit: u16) -> Option<MutexGuard<'_, T>> {
+    for _ in 0..=limit / STEP {
+        match mutex.try_lock() {
+            Ok(held) => return Some(held),
+            Err(TryLockError::Poisoned(held)) => return Some(held.into_inner()),
+            // For as long as nothing can happen.
+            Err(TryLockError::WouldBlock) => _ = poll(&mut [], PollTimeout::from(STEP)),
+        }
+    }
+    None
 }
 
 /// Milliseconds between two attempts.

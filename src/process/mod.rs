@@ -44,7 +44,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -56,6 +56,7 @@ use regex::Regex;
 
 use crate::supervisor::event::Exit;
 use crate::supervisor::generation::JobId;
+use crate::terminal::lock_within;
 use failure::Attempt;
 use lines::{Tail, Watch};
 use output::{Errand, Listening, Phase, Reader};
@@ -63,6 +64,9 @@ use wire::{MOST_DESCRIPTORS, Modes, Order, Request};
 
 /// How long devwatch waits at its own end for the guardian to finish; it finishes without devwatch as well.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Milliseconds that a panic waits for whoever speaks to the guardian.
+const SHORT_WAIT: u16 = 200;
 
 /// What to run.
 #[derive(Debug)]
@@ -204,9 +208,10 @@ impl ScreenNotice {
         self.0.lock().tell(up);
     }
 
-    /// The same, unless somebody is speaking to the guardian: for a panic, which may have struck in the middle of that.
+    /// The same, unless somebody goes on speaking to the guardian: for a panic, which may have struck in the middle of
+    /// that.
     pub(crate) fn try_tell(&self, up: bool) {
-        if let Some(mut line) = self.0.try_lock() {
+        if let Some(mut line) = lock_within(&self.0.0, SHORT_WAIT) {
             line.tell(up);
         }
     }
@@ -224,14 +229,6 @@ struct ToGuardian {
 impl GuardianLine {
     fn lock(&self) -> MutexGuard<'_, ToGuardian> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn try_lock(&self) -> Option<MutexGuard<'_, ToGuardian>> {
-        match self.0.try_lock() {
-            Ok(line) => Some(line),
-            Err(TryLockError::Poisoned(line)) => Some(line.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 }
 

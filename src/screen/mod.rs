@@ -223,8 +223,6 @@ enum Message {
     Stop,
     /// It goes on.
     Continued,
-    /// A word on something that was tried.
-    Say(String),
     /// The end.
     Leave,
 }
@@ -292,11 +290,6 @@ impl Screen {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(overview);
         self.shared.ring();
-    }
-
-    /// Says something for a moment.
-    pub fn say(&self, text: String) {
-        let _ = self.bell.send(Message::Say(text));
     }
 
     /// Gives the terminal back. A terminal that takes no more bytes cannot keep devwatch from ending.
@@ -439,7 +432,6 @@ impl Run {
                 }
             }
             Message::Continued => self.go_on(),
-            Message::Say(text) => self.ui.say(text, now),
             Message::Leave => unreachable!("handled by the loop"),
         }
     }
@@ -533,7 +525,10 @@ impl Run {
             Do::Mouse(on) => self.terminal.mouse(on)?,
             Do::Suspend => self.stop()?,
             Do::Redraw => self.terminal.forget(),
-            Do::Browse(url) => visit::launch(&visit::browser(&url), None)?,
+            Do::Browse(url) => {
+                let chosen = std::env::var("BROWSER").ok();
+                visit::launch(&visit::browser(chosen.as_deref(), &url), None)?;
+            }
             Do::Copy(text, lines) => self.copy(text, lines)?,
             Do::Edit(place) => self.edit(overview, place)?,
             Do::Page(printed) => self.page(printed)?,

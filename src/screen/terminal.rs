@@ -8,9 +8,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use nix::poll::{PollTimeout, poll};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::buffer::Buffer;
@@ -24,7 +23,7 @@ use ratatui::crossterm::terminal::{
 use ratatui::layout::Rect;
 
 use crate::process::ScreenNotice;
-use crate::terminal::{LEAVE_SCREEN, write_within};
+use crate::terminal::{LEAVE_SCREEN, lock_within, write_within};
 
 /// The terminal that devwatch was started in.
 pub(super) struct Terminal {
@@ -242,17 +241,7 @@ fn pen() -> MutexGuard<'static, ()> {
 
 /// Unless whoever has it waits for the terminal, or has just panicked in this very thread.
 fn pen_soon() -> Option<MutexGuard<'static, ()>> {
-    for _ in 0..=LEAVE_LIMIT / ATTEMPT {
-        match PEN.try_lock() {
-            Ok(pen) => return Some(pen),
-            Err(TryLockError::Poisoned(pen)) => return Some(pen.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                // For as long as nothing can happen.
-                let _ = poll(&mut [], PollTimeout::from(ATTEMPT));
-            }
-        }
-    }
-    None
+    lock_within(&PEN, LEAVE_LIMIT)
 }
 
 /// Whether this is the terminal's foreground job.
@@ -268,5 +257,3 @@ const FRAME: usize = 1 << 20;
 const MOST: u16 = 1000;
 /// Milliseconds that a terminal is given to take the sequences that put it in order.
 const LEAVE_LIMIT: u16 = 200;
-/// Milliseconds between two looks.
-const ATTEMPT: u16 = 10;

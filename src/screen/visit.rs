@@ -178,17 +178,25 @@ pub(super) fn launch(argv: &[OsString], input: Option<String>) -> Result<()> {
     Ok(())
 }
 
-/// What opens an address in the browser.
-pub(super) fn browser(url: &str) -> Vec<OsString> {
+/// What opens an address in the browser. `chosen` is what `BROWSER` says: commands in order of preference, separated by
+/// colons; `%s` stands for the address.
+pub(super) fn browser(chosen: Option<&str>, url: &str) -> Vec<OsString> {
     let opener = match cfg!(target_os = "macos") {
         true => "open",
         false => "xdg-open",
     };
-    let chosen = std::env::var("BROWSER")
-        .ok()
-        .filter(|browser| !browser.is_empty());
-    let opener = chosen.unwrap_or_else(|| opener.to_owned());
-    vec![opener.into(), url.into()]
+    let first = chosen.and_then(|chosen| chosen.split(':').find(|command| !command.is_empty()));
+    let mut words = shlex::split(first.unwrap_or(opener)).unwrap_or_default();
+    if words.is_empty() {
+        words.push(opener.to_owned());
+    }
+    if !words.iter().any(|word| word.contains("%s")) {
+        words.push("%s".to_owned());
+    }
+    words
+        .iter()
+        .map(|word| word.replace("%s", url).into())
+        .collect()
 }
 
 /// Programs that put text into the clipboard of the desktop that devwatch runs on, if it runs on one.
@@ -265,6 +273,17 @@ mod tests {
                 .windowed
         };
         assert!(windowed("code") && windowed("idea.sh") && !windowed("vim"));
+    }
+
+    #[test]
+    fn the_browser_is_the_first_that_was_chosen() {
+        let argv = |chosen| browser(Some(chosen), "http://x/");
+        assert_eq!(
+            argv("firefox --new-tab:lynx"),
+            ["firefox", "--new-tab", "http://x/"]
+        );
+        assert_eq!(argv(":open-it '%s' now"), ["open-it", "http://x/", "now"]);
+        assert_eq!(argv("")[1], "http://x/");
     }
 
     #[test]

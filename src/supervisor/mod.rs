@@ -288,9 +288,7 @@ impl Supervisor {
     }
 
     fn server_leaving(&self) -> bool {
-        self.leaving
-            .iter()
-            .any(|leaving| matches!(leaving.who, Who::Server(_)))
+        self.leaving.iter().any(Leaving::is_server)
     }
 
     /// Whether the old generation serves until the one in `next` does.

@@ -21,6 +21,7 @@ use super::limits::{
     STOP_GRACE,
 };
 use super::plan::{Plan, RuleId, Then};
+use super::status::{Activity, Freshness};
 use super::{Supervisor, trace};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): a seed is a session, on every machine.
@@ -396,6 +397,7 @@ impl World {
                 self.perform(effect)?;
             }
             self.says_what_is_lacking(&effects, &supervisor)?;
+            self.shows(&supervisor)?;
             self.always(&supervisor)?;
         }
         self.at_rest(&supervisor)
@@ -1442,6 +1444,19 @@ impl World {
         let matters = |rule: &RulePolicy| rule.outputs || rule.then >= Then::Restart;
         let mut rules = plan.rules.iter();
         plan.then >= Then::Restart || rules.any(|rule| matters(&self.policy.rules[rule.0]))
+    }
+
+    /// While nothing is under way, a screen says FRESH only of what an end line may call so.
+    fn shows(&self, supervisor: &Supervisor) -> Result<(), String> {
+        let status = supervisor.status();
+        let rests = status.activity == Activity::Resting;
+        match (status.freshness, status.serving) {
+            (Freshness::Fresh, Some(server)) if rests => self
+                .fresh(server.generation)
+                .map_err(|why| format!("on the screen: {why}")),
+            (Freshness::Fresh, None) => Err("nothing serves, and is shown as fresh".to_owned()),
+            (Freshness::Fresh | Freshness::Stale(_) | Freshness::NotServing, _) => Ok(()),
+        }
     }
 
     /// Nothing is called FRESH that lacks a change that waits.

@@ -258,6 +258,10 @@ impl Next {
 }
 
 impl Leaving {
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.who, Who::Server(_))
+    }
+
     pub(super) fn kill(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if self.stage != Going::Killed {
             self.stage = Going::Killed;

@@ -133,9 +133,8 @@ impl Supervisor {
             attempt: self.cycle.as_ref().map(attempt),
             swap: self.swap(),
             paused: self
-                .paused
-                .as_ref()
-                .map(|paused| paused.files().map_or(0, BTreeSet::len)),
+                .is_paused()
+                .then(|| self.waiting_files().map_or(0, BTreeSet::len)),
         }
     }
 
@@ -165,7 +164,10 @@ impl Supervisor {
             return Freshness::NotServing;
         }
         let arriving = self.arriving.as_ref().map(|arriving| arriving.asked_at);
-        match self.stale_since.or(arriving) {
+        // What is left of one that could not replace it may still answer, too.
+        let leaving = self.leaving.iter().filter(|leaving| leaving.is_server());
+        let leaving = leaving.map(|leaving| leaving.asked_at).min();
+        match self.stale_since.or(arriving).or(leaving) {
             Some(since) => Freshness::Stale(since),
             None => Freshness::Fresh,
         }

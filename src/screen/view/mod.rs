@@ -377,6 +377,9 @@ fn hints(scene: &Scene<'_>) -> Vec<Part> {
         }
         let mut text = scene.keys.hint(actions)?;
         let key = scene.keys.keys_of(actions[0]).first()?.to_string();
+        if actions == [Open] && scene.ui.focus(overview) == Focus::Log {
+            text = format!("{key} mark");
+        }
         if word == Word::Crashed && actions == [Rebuild] {
             text = format!("{key} restart");
         }

@@ -74,14 +74,10 @@ fn a_build_is_measured_against_the_ones_before() {
         r rebuild  R cold restart  p pause  e problems  l log  / search  ? help  q quit
     "#]]
     .assert_eq(&seen.text());
-    // A save before that would only be part of what is under way.
-    let fresh = |seen: &Seen, generation: &str| {
-        seen.is("SERVING") && seen.contains(generation) && seen.contains("FRESH")
-    };
     sitting.project.shell("rm hold");
-    sitting.until("gen 2 serves", |seen| fresh(seen, "gen 2 ·"));
+    serves(&mut sitting, 2);
     sitting.write("api/source.sh", &format!("{source}# 3\n"));
-    sitting.until("gen 3 serves", |seen| fresh(seen, "gen 3 ·"));
+    serves(&mut sitting, 3);
     // Three are known, and none took as long as this one.
     sitting.write("hold", "");
     sitting.write("api/source.sh", &format!("{source}# 4\n"));
@@ -103,7 +99,7 @@ fn a_build_is_measured_against_the_ones_before() {
     "#]]
     .assert_eq(&seen.text());
     sitting.project.shell("rm hold");
-    sitting.shows("gen 4 ·");
+    serves(&mut sitting, 4);
     let seen = sitting.state("SERVING");
     expect![[r#"
         [SERVING] · api · gen 4 · pid P · up T · FRESH · hot 0 cold 3
@@ -319,9 +315,13 @@ fn a_tall_screen_shows_what_has_happened() {
     sitting.write("api/source.sh", &format!("{source}{BROKEN}"));
     sitting.state("BUILD FAILED");
     sitting.write("api/source.sh", &source);
-    sitting.until("repaired", |seen| seen.is("SERVING") && seen.contains("#3"));
+    sitting.until("repaired", |seen| {
+        seen.is("SERVING") && seen.row(1).contains("#3")
+    });
     sitting.write("api/source.sh", &source.replace("one", "two"));
-    let seen = sitting.until("new code", |seen| seen.is("SERVING") && seen.contains("#4"));
+    let seen = sitting.until("new code", |seen| {
+        seen.is("SERVING") && seen.row(1).contains("#4") && listening(seen) == 2
+    });
     expect![[r#"
         [SERVING] · api · gen 2 · pid P · up T · FRESH · hot 0 cold 1
         build #4 ok T · save→serve T
@@ -668,6 +668,20 @@ fn two_generations_overlap() {
             .assert_eq(&above_the_log(seen));
         },
     );
+}
+
+/// Waits until this generation serves alone, and what it has printed is there.
+#[track_caller]
+fn serves(sitting: &mut Sitting, generation: usize) {
+    let number = format!("gen {generation} ·");
+    sitting.until(&number, |seen| {
+        seen.is("SERVING") && seen.row(0).contains(&number) && listening(seen) == generation.min(3)
+    });
+}
+
+fn listening(seen: &Seen) -> usize {
+    let rows = seen.rows.iter();
+    rows.filter(|row| row.starts_with("listening ")).count()
 }
 
 /// Without what two generations print at the same time, or what is as long as the path of a temporary folder.
