@@ -158,7 +158,14 @@ pub(super) fn build(scene: &Scene<'_>) -> Vec<Part> {
         parts.push(Part::new(6, "old config in force", BAD));
     }
     let standing = &overview.problems;
-    if word != Word::BuildFailed && standing.errors + standing.warnings > 0 {
+    // Those of the build before are out of date once this one's rules are done.
+    let built = overview
+        .status
+        .attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.built.is_some());
+    let counted = word != Word::BuildFailed && !built;
+    if counted && standing.errors + standing.warnings > 0 {
         let style = if standing.errors > 0 { BAD } else { BUSY };
         parts.push(Part::new(
             5,
