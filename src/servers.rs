@@ -680,7 +680,9 @@ impl Servers {
     /// A probe saw that a generation is ready.
     pub fn ready(&mut self, job: JobId, report: &ReadyReport) -> Option<Event> {
         let own = match &report.address {
-            Some(config::Address::Tcp(address)) => Some(format!("http://{address}/")),
+            Some(config::Address::Tcp(address)) => {
+                Some(format!("http://{}/", evidence::reachable(*address)))
+            }
             Some(config::Address::Unix(_)) | None => None,
         };
         self.url = self.held.url().or(own).or(self.url.take());

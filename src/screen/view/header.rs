@@ -233,7 +233,8 @@ fn ended(last: &Past, word: Word, median: &str) -> Part {
             let median = if aside { "" } else { median };
             let ok = match (last.ran, last.cached) {
                 (false, true) => format!("cached {took}"),
-                (true, _) | (false, false) => format!("ok {took}{median}"),
+                (true, _) => format!("ok {took}{median}"),
+                (false, false) => "ok".to_owned(),
             };
             Part::new(7, format!("build #{number} {ok}"), PLAIN)
         }
