@@ -334,7 +334,7 @@ fn a_line_without_an_end_comes_in_pieces_and_costs_no_memory() {
     project.script(&["flood", &flood, "print", "", "listen", "fd", "serve", "v1"]);
     let mut events = Reader::of(project.devwatch(&["--ui", "json"]));
     events.until("cycle.end", json!({"cycle": 1, "status": "serving"}));
-    let peak = peak_memory(&events.devwatch);
+    let peak = peak_memory(events.devwatch.pid());
     // What devwatch itself takes is some 20 MiB, and some more with the allocator's arenas.
     assert!(peak < long / 2, "{peak} bytes");
     // What the pipe still held when the server was ready comes, too.

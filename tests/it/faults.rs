@@ -41,9 +41,9 @@ fn a_server_that_floods_a_gigabyte_costs_no_memory_and_no_byte() {
     devwatch.end("serving");
     devwatch.line("gen 1 exited exit=0");
     assert!(
-        peak_memory(&devwatch) < 64 << 20,
+        peak_memory(devwatch.pid()) < 64 << 20,
         "{} bytes",
-        peak_memory(&devwatch)
+        peak_memory(devwatch.pid())
     );
     assert_eq!(devwatch.terminate().code(), Some(143));
     assert_eq!(count.join().expect("counted"), FLOOD);
@@ -67,9 +67,9 @@ fn a_build_that_floods_costs_no_memory_and_no_byte() {
     let mut err = Tap::on(reader);
     err.wait_for(b"\ndevwatch: build 1 end ok");
     assert!(
-        peak_memory(&devwatch) < 64 << 20,
+        peak_memory(devwatch.pid()) < 64 << 20,
         "{} bytes",
-        peak_memory(&devwatch)
+        peak_memory(devwatch.pid())
     );
     devwatch.signal(Signal::SIGTERM);
     devwatch.ended();

@@ -449,9 +449,9 @@ fn a_hundred_thousand_problems_are_counted_and_cost_neither_lines_nor_memory() {
     );
     assert_eq!(located(&project).lines().count(), 1000);
     assert!(
-        peak_memory(&devwatch) < 64 << 20,
+        peak_memory(devwatch.pid()) < 64 << 20,
         "{} bytes",
-        peak_memory(&devwatch)
+        peak_memory(devwatch.pid())
     );
     devwatch.terminate();
 }
@@ -480,9 +480,9 @@ fn a_long_build_log_costs_no_memory() {
     let end = end_in(&log);
     assert_eq!(field(&end, "errors"), Some("1"), "{end}");
     assert!(
-        peak_memory(&devwatch) < 64 << 20,
+        peak_memory(devwatch.pid()) < 64 << 20,
         "{} bytes",
-        peak_memory(&devwatch)
+        peak_memory(devwatch.pid())
     );
     let shown = fs::metadata(&log).expect("its output").len();
     assert!(shown >= bytes as u64, "{shown}");

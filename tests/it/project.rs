@@ -683,8 +683,8 @@ fn succeed(mut command: Command) {
 }
 
 /// The most memory that devwatch itself has had at once, in bytes.
-pub fn peak_memory(devwatch: &Devwatch) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", devwatch.pid())).expect("it runs");
+pub fn peak_memory(pid: impl std::fmt::Display) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
     number

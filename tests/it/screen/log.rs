@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Seen, Sitting, api, simple};
+use crate::project::{PATIENCE, eventually, peak_memory};
 
 /// The promise of a key: it is answered within this time, whatever goes on.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -126,12 +127,26 @@ fn a_key_is_answered_while_a_server_does_not_stop() {
 }
 
 #[test]
-fn a_key_is_answered_while_a_server_floods() {
+fn a_key_is_answered_while_a_server_floods_and_a_gigabyte_costs_no_memory() {
     let project = api("ready = { log = \"flood\" }", "");
     project.write("api/source.sh", "exec yes 'the flood never ends'\n");
     let mut sitting = Sitting::serving(project);
+    let server = sitting.state("SERVING").pid();
     sitting.shows("the flood never ends");
     answers_at_once(&mut sitting);
+    let written = || {
+        let io = std::fs::read_to_string(format!("/proc/{server}/io")).expect("it floods");
+        let bytes = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+        bytes
+            .and_then(|bytes| bytes.parse::<u64>().ok())
+            .expect("bytes")
+    };
+    let gigabyte = eventually(3 * PATIENCE, || written() > 1 << 30);
+    assert!(gigabyte, "{} bytes of a gigabyte", written());
+    answers_at_once(&mut sitting);
+    // Both logs hold 16 MiB at most; the rest is devwatch itself.
+    let peak = peak_memory(sitting.project.read("api/.devwatch/lock").trim());
+    assert!(peak < 64 << 20, "{peak} bytes");
     sitting.quit();
 }
 
