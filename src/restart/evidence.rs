@@ -164,35 +164,32 @@ pub fn connections(pids: &[Pid], listening: &[SocketAddr]) -> usize {
     if owners.is_empty() {
         return 0;
     }
-    tcp_rows()
-        .iter()
-        .filter(|row| row.state == TcpState::Established && owners.contains_key(&row.inode))
-        .filter(|row| {
-            listening
-                .iter()
-                .any(|address| address.port() == row.local.port())
-        })
-        .count()
+    connected(listening, |row, _| owners.contains_key(&row.inode))
 }
 
 /// How many clients are connected to one of these addresses and have not been accepted. Those that have hung up are in
 /// the socket's queue too, but wait for nothing; devwatch's own probes wait for evidence, not for an answer.
 pub fn unaccepted(listening: &[SocketAddr]) -> usize {
-    let rows = tcp_rows();
     let own = socket_owners(&[Pid::this()]);
-    let probes: BTreeSet<SocketAddr> = rows
-        .iter()
-        .filter(|row| own.contains_key(&row.inode))
-        .map(|row| row.local)
-        .collect();
-    let waits = |row: &&TcpRow| {
-        let here = listening
-            .iter()
-            .any(|address| address.port() == row.local.port());
-        let connected = row.state == TcpState::Established && row.inode == 0;
-        here && connected && !probes.contains(&row.remote)
+    let probes =
+        |other: &TcpRow, row: &TcpRow| other.local == row.remote && own.contains_key(&other.inode);
+    connected(listening, |row, rows| {
+        row.inode == 0 && !rows.iter().any(|other| probes(other, row))
+    })
+}
+
+/// How many connections to these addresses `count`, given the rows of both ends of all that have to do with the port.
+fn connected(listening: &[SocketAddr], counts: impl Fn(&TcpRow, &[TcpRow]) -> bool) -> usize {
+    let ports: BTreeSet<u16> = listening.iter().map(SocketAddr::port).collect();
+    let at = |port: u16| {
+        let rows = rows_at(port);
+        let here = |row: &&TcpRow| row.state == TcpState::Established && row.local.port() == port;
+        rows.iter()
+            .filter(here)
+            .filter(|row| counts(row, &rows))
+            .count()
     };
-    rows.iter().filter(waits).count()
+    ports.into_iter().map(at).sum()
 }
 
 /// The process, of all that can be seen, that has the socket with this inode open; the lowest pid.
@@ -264,7 +261,7 @@ impl AttributedProbe {
                 };
                 let rows = match diag::connection(theirs, ours) {
                     Some(row) => row.into_iter().collect(),
-                    None => tcp_rows_with(&format!(":{:04X} ", ours.port())),
+                    None => rows_at(ours.port()),
                 };
                 match server_side(&rows, theirs, ours) {
                     ServerSide::Queued => Attributed::Queued,
@@ -531,6 +528,11 @@ fn tcp_rows_with(part: &str) -> Vec<TcpRow> {
         .filter(|line| line.contains(part))
         .filter_map(parse_tcp_row)
         .collect()
+}
+
+/// The rows of both ends of the connections that have one at this port.
+fn rows_at(port: u16) -> Vec<TcpRow> {
+    tcp_rows_with(&format!(":{port:04X} "))
 }
 
 /// All rows of the unix table; empty where there is none.
