@@ -206,6 +206,11 @@ impl Console {
         matches!(self.lock().way, Way::Events(_))
     }
 
+    /// Whether the screen is told.
+    pub fn has_screen(&self) -> bool {
+        matches!(self.lock().way, Way::Screen(_))
+    }
+
     /// Tells events, where those are told.
     pub fn tell(&self, events: Vec<Event>) {
         if let Way::Events(way) = &mut self.lock().way {

@@ -130,7 +130,8 @@ impl Teller {
         }
         let down = went_down(report);
         let last = down.map_or_else(Vec::new, |generation| self.last_words(generation, from));
-        if down.is_some() {
+        // Only the screen shows it, and the file that is meant may have to be looked for.
+        if down.is_some() && self.console.has_screen() {
             self.crash = Arc::new(pointed_at(&last, from.config));
         }
         let at = plain::time_of_day(Duration::ZERO);
@@ -311,21 +312,7 @@ fn method(config: &Config) -> String {
 
 /// Whether a report says how the rules stand. The end of a superseded cycle does not: the one that took over will.
 fn concludes(report: &Report) -> bool {
-    match report {
-        Report::End { outcome, .. } => *outcome != Outcome::Superseded,
-        Report::Begin { .. }
-        | Report::Stale { .. }
-        | Report::Interim(_)
-        | Report::Draining { .. }
-        | Report::TookOver { .. }
-        | Report::Overdue { .. }
-        | Report::Killed { .. }
-        | Report::Stuck { .. }
-        | Report::Paused
-        | Report::Resumed { .. }
-        | Report::Stopped { .. }
-        | Report::Down { .. } => false,
-    }
+    matches!(report, Report::End { outcome, .. } if *outcome != Outcome::Superseded)
 }
 
 /// The generation that a report says has gone down.

@@ -14,8 +14,8 @@ use crate::process::reopen;
 
 /// Leaves the full screen, from wherever drawing was interrupted: ends a string that was not finished (ST) and a
 /// synchronized update; switches off mouse, focus and paste reports; takes back colours; shows the cursor; takes
-/// the title that was there from the terminal's stack; and returns to the main screen. What was never switched on is not disturbed, except that the cursor may move on a
-/// terminal that shows its main screen already.
+/// the title that was there from the terminal's stack; and returns to the main screen. What was never switched on is
+/// not disturbed, except that the cursor may move on a terminal that shows its main screen already.
 pub const LEAVE_SCREEN: &str = concat!(
     "\x1b\\",
     "\x1b[?2026l",
