@@ -494,10 +494,7 @@ impl Run {
                     let up = mouse.kind == MouseEventKind::ScrollUp;
                     let down = mouse.kind == MouseEventKind::ScrollDown;
                     let action = up.then_some(Action::Up).or(down.then_some(Action::Down));
-                    let three = action
-                        .into_iter()
-                        .cycle()
-                        .take(3 * usize::from(action.is_some()));
+                    let three = action.into_iter().flat_map(|action| [action; 3]);
                     three
                         .flat_map(|action| self.ui.act(action, &context))
                         .collect()
@@ -552,10 +549,7 @@ impl Run {
     }
 
     fn edit(&mut self, overview: &Overview, place: usize) -> Result<()> {
-        let problems = match self.ui.top(overview) {
-            Some(view::Top::Exit) => &overview.crash,
-            _ => &overview.problems,
-        };
+        let problems = self.ui.problems(overview);
         let Some(problem) = problems.list.get(place) else {
             return Ok(());
         };

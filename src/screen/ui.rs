@@ -10,6 +10,7 @@ use super::log::{LineId, Log};
 use super::prompt::{Prompt, Purpose};
 use super::sanitise;
 use super::view::{self, Scene, Top};
+use crate::diagnostics::Problems;
 use crate::overview::{Overview, Word};
 use crate::supervisor::event::Request;
 
@@ -170,6 +171,16 @@ impl Ui {
         self.overlay.map(|overlay| (overlay, self.overlay_row))
     }
 
+    /// The problems that keys are about: what a crash points at while that is shown, else what rules have found.
+    pub fn problems<'a>(&self, overview: &'a Overview) -> &'a Problems {
+        match self.top(overview) {
+            Some(Top::Exit) => &overview.crash,
+            Some(Top::Problems | Top::Build | Top::Restart | Top::Config) | None => {
+                &overview.problems
+            }
+        }
+    }
+
     /// The problem in question, from 0.
     pub fn selected(&self) -> usize {
         self.selected
@@ -275,7 +286,8 @@ impl Ui {
             }
             self.word = Some(word);
         }
-        self.selected = self.selected.min(self.problems(overview).saturating_sub(1));
+        let problems = self.problems(overview).list.len();
+        self.selected = self.selected.min(problems.saturating_sub(1));
         let found = self
             .find
             .as_mut()
@@ -381,7 +393,7 @@ impl Ui {
         }
         let top = self.focus(overview) == Focus::Top;
         match action {
-            Action::Quit => return vec![self.quit(scene.now)],
+            Action::Quit => return self.quit(scene.now).into_iter().collect(),
             Action::Rebuild => return vec![Do::Ask(Request::Build)],
             Action::Restart => return vec![Do::Ask(Request::Restart)],
             Action::Pause => {
@@ -424,13 +436,13 @@ impl Ui {
             }
             Action::Next => self.select(self.selected + 1, overview),
             Action::Previous => self.select(self.selected.saturating_sub(1), overview),
-            Action::Open if top && self.problems(overview) > 0 => {
+            Action::Open if top && !self.problems(overview).list.is_empty() => {
                 return vec![Do::Edit(self.selected)];
             }
             Action::Open => return vec![Do::Mark],
             Action::OpenNumber(digit) => {
                 let place = usize::from(digit.number()) - 1;
-                if place < self.problems(overview) {
+                if place < self.problems(overview).list.len() {
                     self.select(place, overview);
                     return vec![Do::Edit(place)];
                 }
@@ -534,30 +546,19 @@ impl Ui {
         (self.overlay, self.overlay_row) = (Some(overlay), 0);
     }
 
-    fn quit(&mut self, now: Instant) -> Do {
+    fn quit(&mut self, now: Instant) -> Option<Do> {
         let again = self.quit_at.replace(now);
+        let in_a_hurry = |at: Instant| now.saturating_duration_since(at) <= QUIT_TWICE;
         // Asked once more after a while is asked once: the first may be under way still, and nobody is in a hurry.
-        let in_a_hurry = again.is_some_and(|at| now.saturating_duration_since(at) <= QUIT_TWICE);
-        if again.is_some() && !in_a_hurry {
+        if again.is_some_and(|at| !in_a_hurry(at)) {
             self.say("still stopping; once more to kill", now);
+            return None;
         }
-        match again.is_none() || in_a_hurry {
-            true => Do::Ask(Request::Quit { code: 0 }),
-            false => Do::Redraw,
-        }
-    }
-
-    fn problems(&self, overview: &Overview) -> usize {
-        match self.top(overview) {
-            Some(Top::Exit) => overview.crash.list.len(),
-            Some(Top::Problems | Top::Build | Top::Restart | Top::Config) | None => {
-                overview.problems.list.len()
-            }
-        }
+        Some(Do::Ask(Request::Quit { code: 0 }))
     }
 
     fn select(&mut self, place: usize, overview: &Overview) {
-        let problems = self.problems(overview);
+        let problems = self.problems(overview).list.len();
         if problems == 0 {
             return;
         }

@@ -1,6 +1,6 @@
 //! A row of parts that has to fit: what matters least is shortened, then left out, until the rest does.
 
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::Span;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -17,7 +17,7 @@ pub(super) struct Part {
     link: Option<String>,
 }
 
-/// A part as it is shown: from this column on.
+/// A part, or what stands between two, as it is shown: from this column on.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) column: u16,
@@ -85,17 +85,21 @@ pub(super) fn fit(mut parts: Vec<Part>, separator: &str, width: u16) -> Vec<Plac
     }
     let mut column = 0;
     let mut placed = Vec::new();
-    for (place, mut part) in parts.into_iter().enumerate() {
-        if place > 0 {
-            column += separator.width();
-        }
+    let mut place = |spans: Vec<Span<'static>>, link| {
         let at = u16::try_from(column).unwrap_or(u16::MAX);
-        column += part.width();
+        column += spans.iter().map(Span::width).sum::<usize>();
         placed.push(Placed {
             column: at,
-            spans: part.forms.remove(0),
-            link: part.link,
+            spans,
+            link,
         });
+    };
+    let dim = Style::new().add_modifier(Modifier::DIM);
+    for (number, mut part) in parts.into_iter().enumerate() {
+        if number > 0 {
+            place(vec![Span::styled(separator.to_owned(), dim)], None);
+        }
+        place(part.forms.remove(0), part.link);
     }
     placed
 }
@@ -109,7 +113,7 @@ mod tests {
             let texts = placed.spans.iter().map(|span| span.content.as_ref());
             texts.collect::<String>()
         });
-        texts.collect::<Vec<String>>().join(" · ")
+        texts.collect()
     }
 
     #[test]

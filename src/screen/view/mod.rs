@@ -427,17 +427,7 @@ fn put_rows(buffer: &mut Buffer, area: Rect, rows: Vec<Vec<Span<'static>>>) {
 }
 
 fn put_parts(buffer: &mut Buffer, y: u16, placed: Vec<Placed>) {
-    let separator = Style::new().add_modifier(Modifier::DIM);
-    let mut end = 0;
     for part in placed {
-        // Between two parts stands what they were fitted with; drawn here, where both ends are known.
-        if part.column >= end + 3 && end > 0 {
-            put(buffer, end, y, vec![Span::styled(" · ", separator)]);
-        }
-        let width: usize = part.spans.iter().map(Span::width).sum();
-        end = part
-            .column
-            .saturating_add(u16::try_from(width).unwrap_or(u16::MAX));
         put(buffer, part.column, y, part.spans);
     }
 }
@@ -520,11 +510,7 @@ fn without_lines(buffer: &mut Buffer) {
 
 /// What `y` copies: the problem in question, or what is to be seen of the log.
 pub fn copied(scene: &Context<'_>, ui: &Ui, top: bool) -> String {
-    let overview = scene.overview;
-    let problems = match ui.top(overview) {
-        Some(Top::Exit) => &overview.crash,
-        Some(Top::Problems | Top::Build | Top::Restart | Top::Config) | None => &overview.problems,
-    };
+    let problems = ui.problems(scene.overview);
     match problems.list.get(ui.selected()).filter(|_| top) {
         Some(problem) => crate::diagnostics::location_line(problem).unwrap_or_default() + "\n",
         None => log::text(scene, ui),
