@@ -871,6 +871,19 @@ Num       RefCount Protocol Flags    Type St Inode Path
     }
 
     #[test]
+    fn a_probe_of_our_own_waits_for_nothing_and_neither_does_one_who_hung_up() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let address = listener.local_addr().expect("an address");
+        let probe = std::net::TcpStream::connect(address).expect("a connection");
+        assert_eq!(unaccepted(&[address]), 0);
+        // It is there, and nobody has accepted it.
+        let waits = |row: &TcpRow| row.local == address && row.inode == 0;
+        assert!(rows_at(address.port()).iter().any(waits));
+        drop(probe);
+        assert_eq!(unaccepted(&[address]), 0);
+    }
+
+    #[test]
     #[cfg(target_endian = "little")]
     fn the_tables_of_the_kernel_are_understood() {
         let rows = parse_tcp(TCP);
