@@ -871,6 +871,7 @@ Num       RefCount Protocol Flags    Type St Inode Path
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn a_probe_of_our_own_waits_for_nothing_and_neither_does_one_who_hung_up() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
         let address = listener.local_addr().expect("an address");
